@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kseq.arguments import spelled
+from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan
+from kseq.sources.class_names import like_names
 from kseq.storage.box_counts import BoxCounts, add_facts, box_class_names, box_field, count_labels
 from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.fields import Field
@@ -23,6 +24,9 @@ from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["PackResult", "ShardResult", "join_shard_results", "nothing_packed", "read_pack_result", "read_shard_result"]
+
+# How many names a note shows.
+_SHOWN = 3
 
 
 class SampleChecksums(NamedTuple):
@@ -93,9 +97,16 @@ class PackResult:
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the packing, a line each."""
         source = self.plan.source
+        notes = [*source.notes]
         if any(field.is_label for field in source.fields) and len(source.class_names) == 1:
-            return (*source.notes, f"all images are of one class, {source.class_names[0]!r}")
-        return source.notes
+            notes.append(f"all images are of one class, {source.class_names[0]!r}")
+        alike = list(like_names(source.class_names))
+        if alike:
+            first = " and ".join(map(repr, alike[0][:_SHOWN]))
+            more = f", and {len(alike) - 1} more groups" if len(alike) > 1 else ""
+            way_out = f"{spelled_call('relabel')} makes one of them"
+            notes.append(f"the classes {first} differ in how they are written alone{more}: {way_out}")
+        return tuple(notes)
 
     def box_counts(self, splits: Mapping[str, np.ndarray]) -> BoxCounts | None:
         """The boxes of some splits; None if samples have none, or if no shard was built."""

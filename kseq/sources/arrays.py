@@ -58,7 +58,7 @@ from kseq.sources.text import decode_name
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images", "check_map"]
 
-_USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets")}
+_USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets", "target")}
 _BY_SPLIT = (
     *((f"{{}}/{image}", f"{{}}/{label}") for image in _USUAL["image"] for label in _USUAL["label"]),
     ("x_{}", "y_{}"),
@@ -66,8 +66,15 @@ _BY_SPLIT = (
     ("images_{}", "labels_{}"),
     ("X_{}", "Y_{}"),
     ("X_{}", "y_{}"),
+    ("{}_x", "{}_y"),
+    ("{}_X", "{}_y"),
+    ("{}X", "{}Y"),
+    ("x{}", "y{}"),
+    ("{}_set_x", "{}_set_y"),
+    ("{}_data", "{}_labels"),
 )
-_CLASS_NAMES = ("label_names", "class_names")
+_SPLITS = SPLITS | {form(word): split for word, split in SPLITS.items() for form in (str.capitalize, str.upper)}
+_CLASS_NAMES = ("label_names", "class_names", "classes", "list_classes", "target_names")
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,8 @@ def _hint(shape: tuple[int, ...], dtype: np.dtype, form: PixelForm) -> str:
         return " (of channels first: x.transpose(0, 2, 3, 1))"
     if len(shape) == 4 and shape[3] <= MOST_CHANNELS and not form.allows_channels(shape[3]):
         return f" ({spelled('images', encoding='raw', channels=shape[3])} takes all channels)"
+    if dtype.kind in "OVS":
+        return " (encoded images, and those of several sizes, are packed as an iterable: kseq.pack(zip(images, labels), ...))"
     if form.is_plain and dtype.kind in "uif" and dtype != np.uint8:
         kept = "uint16" if dtype == np.uint16 else "float32"
         scaled = ", of floats in [0, 1]: (x * 255).round().astype('uint8')" if dtype.kind == "f" else ""
@@ -215,7 +224,7 @@ def _turn(shape: tuple[int, ...], form: PixelForm, *, is_matlab: bool) -> tuple[
 
 def _stored_class_names(arrays: Mapping[str, StoredArray]) -> list[str] | None:
     """The class names that an array holds; None if there is no such array."""
-    name = next((name for name in _CLASS_NAMES if name in arrays), None)
+    name = next((name for name in _CLASS_NAMES if name in arrays and arrays[name].dtype.kind in "SUO"), None)
     return None if name is None else [_text(value) for value in np.ravel(arrays[name].read()).tolist()]
 
 
@@ -248,7 +257,7 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
     Raises:
         SourceError: If one of the two arrays is missing.
     """
-    pairs = [(SPLITS[word], image.format(word), label.format(word)) for word in SPLITS for image, label in _BY_SPLIT]
+    pairs = [(split, image.format(word), label.format(word)) for word, split in _SPLITS.items() for image, label in _BY_SPLIT]
     image_arrays: dict[str, tuple[str, str | None]] = {}
     for split, image, label in pairs:
         if image in names and (label in names or not with_labels):

@@ -327,14 +327,21 @@ def _rejected_values(columns: Sequence[tuple[str, Sequence[Any]]], count: int) -
 
 
 def _splits(path: str, cells: Sequence[Any]) -> SpooledColumn:
-    splits = convert_distinct(cells, lambda cell: None if is_missing(cell) else SPLITS.get(str(cell).strip().lower(), ""))
+    splits = convert_distinct(cells, lambda cell: None if _is_no_split(cell) else SPLITS.get(str(cell).strip().lower(), ""))
     start = 0
     for block in splits.blocks():
         if "" in block:
             row = start + block.index("")
-            raise SourceError(f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}")
+            raise SourceError(
+                f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}, and an empty cell for none"
+            )
         start += len(block)
     return splits
+
+
+def _is_no_split(cell: Any) -> bool:
+    """Whether a cell names no split: it is missing, or the word that pandas writes then."""
+    return is_missing(cell) or str(cell).strip().lower() == "nan"
 
 
 def _groups(cells: Sequence[Any]) -> SpooledColumn:

@@ -8,6 +8,8 @@ The rules:
 - Folders that are called like splits, see `kseq/sources/split_names.py`, are splits if class folders lie in them. Folders whose
   names have a split among other words (`seg_train`, `seg_test`) are splits if there are at least two, and one means train.
   Other folders beside splits are an error. A split that lies in a folder of its own name once more counts once.
+- Where every class folder holds folders that are called like splits, one of them train, and no image beside them
+  (`CLASS/train/IMAGE`), these are the splits.
 - Every folder in a split, or in the top, is a class. What its name says is in `folder_class_name`: a name that is not UTF-8 is
   read by the encoding of all texts, else its bytes are written `\\xe9`; a note says so.
 """
@@ -15,24 +17,29 @@ The rules:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import SourceError
-from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import folder_class_name, sort_class_names
-from kseq.sources.folder_tree import Entry, Tree
+from kseq.sources.folder_notes import are_splits, describe_inner_folders, describe_split_words, folders_in_folders
+from kseq.sources.folder_tree import Entry, Tree, is_named_like_image
 from kseq.sources.split_names import folder_split, loose_folder_split
 from kseq.sources.text import describe_text, is_well_encoded
 from kseq.storage.layout import INDEX_NAME
 from kseq.storage.rejected import with_remedy
 
-__all__ = ["ClassFolders", "find_class_folders", "is_named_like_image"]
+__all__ = ["ClassFolders", "find_class_folders"]
 
 # How many names a message shows.
 _SHOWN = 5
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+
+_ARRAY_OF_IMAGES = re.compile(r"((train|test|val)_?)?(x|images?|data)(_?(train|test|val))?\.npy", re.IGNORECASE)
 
 # Folders of images of nothing, in Caltech101 and Caltech256.
 _CLUTTER = frozenset({"BACKGROUND_Google", "257.clutter"})
@@ -47,12 +54,14 @@ class ClassFolders:
         outside: The folders around these.
         class_names: The classes, in the order of their numbers; empty if images have none.
         notes: What the caller should know of what was guessed.
+        has_inner_splits: Whether the splits lie in the classes.
     """
 
     splits: tuple[tuple[str | None, Entry], ...]
     outside: tuple[Entry, ...] = ()
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    has_inner_splits: bool = False
     _places: dict[str, tuple[str | None, str | None]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def place(self, folder: str) -> tuple[str | None, str | None]:
@@ -65,7 +74,10 @@ class ClassFolders:
         for split, entry in self.splits:
             parts, around = folder.split("/"), entry.path.split("/") if entry.path else []
             if parts[: len(around)] == around:
-                return split, folder_class_name(parts[len(around)]) if len(parts) > len(around) and parts[-1] else None
+                inner = parts[len(around) :]
+                if self.has_inner_splits and len(inner) > 1:
+                    split = folder_split(inner[1])
+                return split, folder_class_name(inner[0]) if inner and parts[-1] else None
         return None, None
 
 
@@ -91,13 +103,19 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
         return ClassFolders(folders, outside, (), notes)
     names = [entry.name for _, folder in folders for entry in tree.folders(folder)]
     found = set(map(folder_class_name, names))
+    # Of several splits the first stands for all.
+    inner = folders_in_folders(tree, tree.folders(folders[0][1]))
+    has_inner_splits = not splits and given is None and are_splits(inner)
     notes = (*notes, *_odd_names(tree, names), *_clutter(found))
+    if not has_inner_splits:
+        notes = (*notes, *describe_inner_folders(tree.root, inner), *(() if splits else describe_split_words(tree.root, found)))
     if not found:
         raise SourceError(
             f"{tree.root}: holds no class folder{_other_contents(tree)}, expected is {tree.root}/CLASS/IMAGE or "
             f"{tree.root}/train/CLASS/IMAGE"
         )
-    return ClassFolders(folders, outside, _order_classes(tree.root, sort_class_names(found), given), notes)
+    class_order = _order_classes(tree.root, sort_class_names(found), given)
+    return ClassFolders(folders, outside, class_order, notes, has_inner_splits)
 
 
 def _clutter(class_names: Iterable[str]) -> Iterator[str]:
@@ -115,11 +133,6 @@ def _odd_names(tree: Tree, names: Iterable[str]) -> Iterator[str]:
             f"UTF-8, such as {describe_text(odd[0])}, whose class "
             f"is called {folder_class_name(odd[0])} ({spelled('text_encoding')} says how names are encoded)"
         )
-
-
-def is_named_like_image(entry: Entry) -> bool:
-    """Whether a file has the name of an image."""
-    return not entry.is_folder and entry.name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
 
 
 def _lone_folder(tree: Tree, folder: Entry) -> Entry | None:
@@ -161,7 +174,7 @@ def _find_splits(tree: Tree, top: Entry, *, has_classes: bool) -> list[tuple[str
     if others:
         raise SourceError(
             f"{tree.root}: holds split folders ({names}) beside others ({', '.join(others[:_SHOWN])}): "
-            "expected are splits only or classes only"
+            "expected are splits only or classes only: call the others train, val or test if they are that, else move them away"
         )
     if not with_classes:
         raise SourceError(
@@ -169,7 +182,7 @@ def _find_splits(tree: Tree, top: Entry, *, has_classes: bool) -> list[tuple[str
             f"{spelled('columns.label', '')} packs images without classes"
         )
     if len({split for _, split in named}) < len(named):
-        raise SourceError(f"{tree.root}: two of its folders mean the same split: {names}")
+        raise SourceError(f"{tree.root}: two of its folders mean the same split: {names}: make one of them, or move one away")
     return [(split, _unwrap_split(tree, folder, split)) for folder, split in named]
 
 
@@ -213,5 +226,17 @@ def _other_contents(tree: Tree) -> str:
     rejected = next((entry for entry in entries if entry.rejection is not None), None)
     if rejected is not None:
         return f" (but {rejected.path}: {with_remedy(rejected.rejection or '')})"
+    archives = [entry.name for entry in entries if entry.name.lower().endswith(_ARCHIVES)]
+    if archives:
+        return f" (but {counted(len(archives), 'archive', 'archives')}, such as {archives[0]}: unpack them in place first)"
+    arrays = [entry.path for entry in entries if entry.name.lower().endswith(ARRAY_SUFFIXES)]
+    if arrays and len(arrays) == sum(map(is_named_like_image, entries)):
+        images = next((array for array in arrays if _ARRAY_OF_IMAGES.fullmatch(array)), None)
+        call = (
+            f"{spelled_call('pack', os.path.join(tree.root, images), 'DATASET')} packs them"
+            if images
+            else ("kseq.pack((images, labels), ...) packs two arrays")
+        )
+        return f" (but {counted(len(arrays), 'array', 'arrays')}: {call})"
     num_images = sum(map(is_named_like_image, entries))
     return f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes)" if num_images else ""

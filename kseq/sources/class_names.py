@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kseq.sources.text import decode_folder
 
@@ -21,6 +21,8 @@ __all__ = [
     "WHOLE_NUMBER",
     "compose_class_name",
     "folder_class_name",
+    "is_no_class_name",
+    "like_names",
     "merge_whole_names",
     "sort_class_names",
     "whole_class_name",
@@ -28,6 +30,15 @@ __all__ = [
 
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _WHOLE_AS_FLOAT = re.compile(r"-?\d{1,18}\.0*")
+
+# Folders that are called like this are no classes.
+_NO_CLASS = re.compile(
+    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
+    r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
+    r"imagesets?|xmls?|jsons?|txts?|b(ounding_?)?box(es)?|keypoints|landmarks|captions|gt|ground_?truth|trimaps|"
+    r"obj_\w+_data|meta|splits?|default)s?\d*",
+    re.IGNORECASE,
+)
 
 
 def compose_class_name(name: str) -> str:
@@ -43,8 +54,10 @@ def folder_class_name(name: str) -> str:
 def sort_class_names(names: Iterable[str]) -> list[str]:
     """Class names in the order of their numbers: sorted as numbers if all of them are whole numbers, else as text."""
     distinct = sorted(set(names))
+    whole = {name: whole_class_name(name) for name in distinct}
     # Stable, so that "01" and "1" have one order too.
-    return sorted(distinct, key=int) if all(map(WHOLE_NUMBER.fullmatch, distinct)) else distinct
+    are_numbers = all(map(WHOLE_NUMBER.fullmatch, whole.values()))
+    return sorted(distinct, key=lambda name: int(whole[name])) if are_numbers else distinct
 
 
 def whole_class_name(name: str) -> str:
@@ -56,3 +69,18 @@ def merge_whole_names(names: Iterable[str]) -> dict[str, str]:
     """For each of some names of classes the one that it is counted as: `1` for `1.0`, where all are whole numbers."""
     whole = {name: whole_class_name(name) for name in names}
     return whole if all(map(WHOLE_NUMBER.fullmatch, whole.values())) else {name: name for name in whole}
+
+
+def is_no_class_name(name: str) -> bool:
+    """Whether folders of this name hold something else than a class: `images`, `Annotations`."""
+    return _NO_CLASS.fullmatch(name) is not None
+
+
+def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """The names of classes that differ in capitals, spaces, what is not seen, or zeros in front of a number alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        key = "_".join(seen.casefold().split())
+        groups.setdefault(str(int(key)) if WHOLE_NUMBER.fullmatch(key) else key, []).append(name)
+    return (tuple(group) for group in groups.values() if len(group) > 1)

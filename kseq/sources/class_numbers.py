@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError
+from kseq.errors import SourceError, tell
 from kseq.sources.cell_types import (
     Rejection,
     are_paths,
@@ -16,8 +16,8 @@ from kseq.sources.cell_types import (
     parse_class_name,
     spelled_class_name,
 )
-from kseq.sources.class_names import compose_class_name, merge_whole_names, sort_class_names, whole_class_name
-from kseq.sources.list_cells import warn_of_several
+from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_whole_names, sort_class_names, whole_class_name
+from kseq.sources.list_cells import warn_of_odd_classes, warn_of_several
 from kseq.sources.spooled_column import SpooledColumn, convert_distinct
 
 __all__ = ["number_classes"]
@@ -40,9 +40,7 @@ def number_classes(
     """
     # Whoever names classes knows how: spaces at the ends count.
     known = known_names(class_names)
-    names = convert_distinct(
-        cells, lambda cell: known_class_name(cell, known) or _several_labels(cell) or spelled_class_name(cell)
-    )
+    names = convert_distinct(cells, lambda cell: _label_name(cell, known))
     distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
     if class_names is None:
@@ -51,9 +49,11 @@ def number_classes(
             raise SourceError(
                 f"label {column}: holds paths of files, such as {min(usable)!r}: "
                 f"{spelled('columns', label='', mask=column)} packs masks, classes of pixels, and "
-                f"{spelled('columns', label='', targets={column: column}, kinds={column: 'map'})} numbers, such as depth"
+                f"{spelled('columns', label='', targets={column: column}, kinds={column: 'map'})} numbers, such as depth; "
+                f"{spelled('class_names')} says which are names of classes"
             )
         warn_of_several(column, usable)
+        warn_of_odd_classes(column, usable)
         merged = merge_whole_names(usable)
         if set(merged.values()) - {"-1", "1"} and all(name.isdecimal() for name in merged.values() if name != "-1"):
             # The tools that number classes write -1 where they know none.
@@ -63,6 +63,8 @@ def number_classes(
         numbers = {name: positions[whole] for name, whole in merged.items()}
     class_names = [compose_class_name(name) for name in class_names]
     numbers |= {name: number for number, name in enumerate(class_names)}
+    if not any(name in numbers or whole_class_name(name) in numbers for name in distinct):
+        numbers |= _positions(column, distinct, class_names)
     for name in distinct - numbers.keys():
         whole = whole_class_name(name)
         if whole in numbers:
@@ -70,13 +72,33 @@ def number_classes(
     return tuple(class_names), convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 
 
-def _several_labels(cell: Any) -> Rejection | None:
-    """Why a cell with several labels is no label."""
-    if isinstance(cell, Rejection):
-        return cell
-    if not isinstance(cell, list) or len(cell) < 2:
-        return None
-    return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+def _positions(column: str, names: Iterable[str], class_names: Sequence[str]) -> dict[str, int]:
+    """The numbers of labels that are positions in the names of the classes; empty if they are names. A line tells of it."""
+    whole = {name: whole_class_name(name) for name in names if parse_class_name(name) is not None}
+    if not whole or not all(map(WHOLE_NUMBER.fullmatch, whole.values())):
+        return {}
+    found = {name: int(text) for name, text in whole.items() if text != "-1"}
+    if not found or not set(found.values()) <= set(range(len(class_names))):
+        return {}
+    tell(f"label {column}: its numbers are taken for positions in {spelled('class_names')}: 0 is {class_names[0]!r}")
+    return found
+
+
+def _label_name(cell: Any, known: frozenset[str]) -> str | None:
+    """The name that a cell gives; a Rejection if it cannot be one."""
+    label = _lone_label(cell)
+    return label if isinstance(label, Rejection) else known_class_name(label, known) or spelled_class_name(label)
+
+
+def _lone_label(cell: Any) -> Any:
+    """What a list of one label holds; any other cell as it is, and a Rejection for one that is no label."""
+    if isinstance(cell, list) and len(cell) == 1 and not isinstance(cell[0], (list, dict)):
+        return cell[0]
+    if isinstance(cell, list) and len(cell) > 1:
+        return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+    if isinstance(cell, dict):
+        return Rejection(f"has an object as its label: {str(cell)[:40]}, allowed is the name of a class")
+    return cell
 
 
 def _no_class(name: str | None) -> Rejection:

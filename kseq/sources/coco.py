@@ -140,7 +140,11 @@ def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
     lists = content if isinstance(content, dict) else {}
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
     if missing:
-        raise SourceError(f"{path}: has no list {missing[0]!r}, a COCO detection file has {', '.join(_LISTS)}")
+        records = "a list of objects with image and label"
+        raise SourceError(
+            f"{path}: has no list {missing[0]!r}, a COCO detection file has {', '.join(_LISTS)}; "
+            f"{spelled('source_format', 'jsonl')} packs {records}"
+        )
     return lists
 
 

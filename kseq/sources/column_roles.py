@@ -285,7 +285,8 @@ def _find_usual(
 ) -> tuple[str, ...]:
     """The first column with a usual name; nothing if there is none, and samples hold something to learn besides a label."""
     # Classes of boxes are often called as labels are.
-    found = tuple(name for name in usual[role] if name in names and name != columns.box_labels)[:1]
+    free = [name for name in names if name != columns.box_labels]
+    found = tuple(name for name in usual[role] if name in free)[:1] or _find_in_capitals(usual[role], free)
     if not found and (role == "image" or not has_targets(columns)):
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
@@ -293,6 +294,15 @@ def _find_usual(
             f"{', '.join(names)}: name it by {spelled(f'columns.{role}')}{none}"
         )
     return found
+
+
+def _find_in_capitals(usual: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The first column that is called as usual but for capitals and spaces, if there is one such: `File Name`."""
+    for name in usual:
+        matches = [other for other in names if other.casefold().replace(" ", "_") == name.casefold()]
+        if len(matches) == 1:
+            return (matches[0],)
+    return ()
 
 
 def _image_columns(image: Any) -> tuple[_NamedColumn, ...]:

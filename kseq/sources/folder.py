@@ -5,7 +5,8 @@ The rules:
 - Which folders are splits and which are classes: see `kseq/sources/class_folders.py`; what classes are called and how they are
   numbered: `kseq/sources/class_names.py`.
 - Without classes (`Columns(label="")`), images may lie anywhere.
-- Hidden files and folders (a leading dot) are skipped, and `__MACOSX`, where macOS keeps other data than images. Every other
+- Hidden files and folders (a leading dot) are skipped, and so is what systems keep beside files: `__MACOSX`, `@eaDir`,
+  `$RECYCLE.BIN`, `lost+found`, `Thumbs.db` and the like, see `kseq/sources/folder_tree.py`. Every other
   file in a class folder counts as found; beside the class folders, files that are named like an image count as found, and are
   rejected.
 - Images of a class that is not among the class names that were given are rejected.
@@ -29,9 +30,9 @@ from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import FileSource, ImageTable, SourceImage
-from kseq.sources.class_folders import ClassFolders, find_class_folders, is_named_like_image
+from kseq.sources.class_folders import ClassFolders, find_class_folders
 from kseq.sources.class_names import folder_class_name
-from kseq.sources.folder_tree import Entry, FolderTree, Tree, is_hidden
+from kseq.sources.folder_tree import Entry, FolderTree, Tree, is_hidden, is_named_like_image
 from kseq.sources.source_format import SourceFormat
 from kseq.storage.fields import IMAGE, LABEL, Field
 
@@ -143,7 +144,8 @@ def _scan_split(
             label = numbers.get(name, -1)
             left_out = f"is of the class {name!r}, which is not among the class names" if has_classes and label < 0 else None
             for file in tree.files(entry):
-                yield SourceImage(os.fsencode(file.path), label, split, file.num_bytes, file.rejection or left_out)
+                own_split = folders.place(os.path.dirname(file.path))[0] if folders.has_inner_splits else split
+                yield SourceImage(os.fsencode(file.path), label, own_split, file.num_bytes, file.rejection or left_out)
         elif not _counts(entry):
             continue
         elif has_classes:

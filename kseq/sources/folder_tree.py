@@ -7,16 +7,23 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kseq.errors import SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.symlinks import LinkRule
 
-__all__ = ["Entry", "FolderTree", "Tree", "is_hidden"]
+__all__ = ["Entry", "FolderTree", "Tree", "is_hidden", "is_named_like_image"]
 
-_MACOS_DATA = "__MACOSX"
+# What systems keep beside the files of people, in lower case: macOS in zips, network disks such as Synology's, Windows, Linux,
+# Python. Some of it is images: small copies, or what was thrown away.
+_OF_SYSTEMS = frozenset(
+    {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
+    | {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+)
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is skipped."""
-    return name.startswith(".") or name == _MACOS_DATA
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 class Entry(NamedTuple):
@@ -37,6 +44,11 @@ class Entry(NamedTuple):
     num_bytes: int = 0
     rejection: str | None = None
     ancestors: frozenset[tuple[int, int]] = frozenset()
+
+
+def is_named_like_image(entry: Entry) -> bool:
+    """Whether a file has the name of an image."""
+    return not entry.is_folder and entry.name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
 
 
 class Tree:

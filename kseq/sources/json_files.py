@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.sources.text import open_text
 
@@ -23,4 +24,6 @@ def read_json(path: str) -> Any:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: is not JSON: {error}") from error
+        # More than one object.
+        lines = f" ({spelled('source_format', 'jsonl')} reads an object on each line)" if "Extra data" in str(error) else ""
+        raise SourceError(f"{path}: is not JSON: {error}{lines}") from error

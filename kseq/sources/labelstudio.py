@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from kseq.arguments import counted, is_url
+from kseq.arguments import counted, is_url, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import (
@@ -91,8 +91,8 @@ class LabelStudioSource(AnnotatedSource):
             raise SourceError(f"{path}: is no list of tasks, which Label Studio exports")
         if not any(_TASK & task.keys() or any(_regions(task, 0, [])) for task in tasks):
             raise SourceError(
-                f"{path}: is a list of records, and no export of Label Studio: as JSON Lines, an object on each line, it is "
-                "packed as a table"
+                f"{path}: is a list of records, and no export of Label Studio: "
+                f"{spelled('source_format', 'jsonl')} packs it as a table"
             )
         if not any(next(_regions(task, 0, []), None) for task in tasks) and any(map(task_choices, tasks)):
             names = [_named_image(_data(task)) for task in tasks]

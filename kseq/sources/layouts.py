@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +27,8 @@ from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import Source
+from kseq.sources.class_names import is_no_class_name
+from kseq.sources.side_files import find_side_file
 from kseq.sources.split_names import folder_split
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
@@ -51,13 +53,6 @@ _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
 _OPENED, _HEAD = 5, 1 << 16
 _MOST_COMPARED = 1000
 
-# Folders that are called like this are no classes.
-_NO_CLASS = re.compile(
-    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
-    r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
-    r"imagesets?|xmls?|jsons?|txts?|b(ounding_?)?box(es)?|keypoints|landmarks|captions|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
-    re.IGNORECASE,
-)
 _MASKS = re.compile(
     r"(?<![a-z])(masks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
 )
@@ -129,6 +124,9 @@ def find_layout(path: str) -> Layout | None:
     if found is not None:
         return Layout(*found, True)
     found = _find_masks(sample) or _find_table(sample)
+    if found is None and not sample.has_no_class:
+        folders = {part for name in sample.images for part in name.split("/")[:-1]}
+        found = find_side_file(path, sample.names, folders, sample.head)
     return None if found is None else Layout(*found, sample.has_no_class)
 
 
@@ -156,7 +154,7 @@ class _Sample:
     def has_no_class(self) -> bool:
         """Whether no folder on the way to an image is called like a class."""
         folders = {part for name in self.images for part in name.split("/")[:-1]}
-        return all(_NO_CLASS.fullmatch(part) or folder_split(part) is not None for part in folders)
+        return all(is_no_class_name(part) or folder_split(part) is not None for part in folders)
 
     def head(self, name: str) -> str:
         """The beginning and the end of a file, as text; empty if it cannot be read."""
@@ -200,7 +198,7 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         source_format: Packs the folders as classes.
     """
     class_names = source.class_names
-    if len(class_names) < 2 or not all(map(_NO_CLASS.fullmatch, class_names)):
+    if len(class_names) < 2 or not all(map(is_no_class_name, class_names)):
         return
     stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
     for image in source.images:
@@ -240,7 +238,7 @@ def describe_around(path: str) -> str:
         folder = os.path.dirname(folder)
     for _ in range(2):
         name = os.path.basename(folder)
-        if not name or not (_NO_CLASS.fullmatch(name) or folder_split(name)):
+        if not name or not (is_no_class_name(name) or folder_split(name)):
             return ""
         path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
         layout = find_layout(folder)
@@ -395,8 +393,25 @@ def _find_table(sample: _Sample) -> _Found:
     for name in sorted(tables, key=lambda name: re.search(r"submission|test", name, re.IGNORECASE) is not None):
         if os.path.isfile(sample.path):
             return "images and a table", name, f"unpack it, and pack the table ({spelled('root')} says where the images are)"
-        folders = sorted({_folder(image) for image in sample.images})
-        like = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in _stem(name).lower()]
-        root = os.path.join(sample.path, next(iter(like or folders), ""))
+        root = os.path.join(sample.path, _root_of_table(sample, name)).rstrip("/")
         return "images and a table", name, spelled_call("pack", os.path.join(sample.path, name), "DATASET", root=root)
     return None
+
+
+def _root_of_table(sample: _Sample, table: str) -> str:
+    """The folder that most of the paths in a table seem to be relative to; else one that is called like the table."""
+    cells = set(re.split(r"[,;\t|\r\n]+", sample.head(table).replace('"', "")))
+    by_stem: dict[str, list[str]] = {}
+    for cell in cells:
+        by_stem.setdefault(_stem(cell) or cell.rpartition("/")[2], []).append(cell.strip().replace("\\", "/"))
+    roots: Counter[str] = Counter()
+    for image in sample.images:
+        for cell in by_stem.get(_stem(image), ()):
+            for whole in (image, image.rpartition(".")[0]):
+                if f"/{whole}".endswith(f"/{cell}"):
+                    roots[whole[: -len(cell)].rstrip("/")] += 1
+    if roots:
+        return roots.most_common(1)[0][0]
+    folders = sorted({_folder(image) for image in sample.images})
+    like = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in _stem(table).lower()]
+    return next(iter(like or folders), "")

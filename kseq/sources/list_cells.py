@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,10 +25,12 @@ from kseq.sources.class_names import WHOLE_NUMBER
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
-__all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_several"]
+__all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_odd_classes", "warn_of_several"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*;\s*|,?\s+){_NUMBER})+")
+# One that is not whole.
+_DECIMAL = re.compile(r"[-+]?\d*[.,]0*[1-9]\d*(?:[eE][-+]?\d+)?")
 _BETWEEN_NUMBERS = re.compile(r"[;,\s]+")
 # What numpy prints: numbers with spaces between.
 _NUMPY_ARRAY = re.compile(rf"\[[\[\]\s]*{_NUMBER}([\[\]\s]+{_NUMBER})*[\[\]\s]*\]")
@@ -36,6 +38,9 @@ _BETWEEN_ARRAY = re.compile(r"(?<=[\d.\]])\s+(?=[-+\d.\[])")
 _BARE_POINT = re.compile(r"\d\.(?=[\s\]])")
 _MARKS = {";": "semicolons", ",": "commas", " ": "spaces"}
 _BAR = "|"
+# What tools write, in lower case, where there is nothing.
+_NOTHING = frozenset({"na", "n/a", "#n/a", "none", "null", "nil", "<na>", "?", "-", "--"})
+_SHOWN, _SHOWN_LETTERS = 3, 60
 
 # A column with more different cells is no column of labels.
 _MOST_COMBINATIONS = 100_000
@@ -132,6 +137,39 @@ def warn_of_several(column: str, names: Collection[str]) -> None:
         f"label {column}: {min(found)!r} is packed as one class, and looks like several labels with {between} between them: "
         f"{several} packs several"
     )
+
+
+def warn_of_odd_classes(column: str, names: Collection[str]) -> None:
+    """Say in one line of each kind that classes of a column look like no classes, if they do: lists, numbers, missing values.
+
+    Args:
+        column: The column.
+        names: Its classes.
+    """
+    lists = [name for name in names if (name[0], name[-1]) == ("[", "]")]
+    if lists:
+        several = spelled("columns", label="", targets={"tags": column})
+        shown = _listed([min(lists)])
+        tell(f"label {column}: {shown} is packed as one class, and looks like a list: {several} packs the labels in it")
+    objects = [name for name in names if (name[0], name[-1]) == ("{", "}")]
+    if objects:
+        shown = _listed([min(objects)])
+        tell(f"label {column}: {shown} is packed as one class, and looks like an object: write the name of a class alone")
+    nothing = sorted(name for name in names if name.lower() in _NOTHING)
+    if nothing and len(nothing) < len(names):
+        left_out = spelled("without_class", nothing)
+        says = f"{_listed(nothing)} {'counts as a class' if len(nothing) == 1 else 'count as classes'}"
+        tell(f"label {column}: {says}: if that means that there is none, {left_out} leaves it out")
+    decimals = [name for name in names if _DECIMAL.fullmatch(name)]
+    if decimals and all(_DECIMAL.fullmatch(name) or WHOLE_NUMBER.fullmatch(name) for name in names):
+        numbers = spelled("columns", label="", targets={column: column})
+        tell(
+            f"label {column}: numbers with decimals, such as {min(decimals)!r}, are packed as classes: {numbers} packs numbers"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:_SHOWN_LETTERS]) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _are_surely_words(words: set[str]) -> bool:

@@ -2,7 +2,7 @@
 
 The rules, for names of files of this machine at which nothing lies:
 
-- A backslash stands for a slash.
+- A backslash stands for a slash. Spaces at the ends count for nothing, `%20` stands for a space, and `1.0` for `1`.
 - A name may be written in another Unicode form, or in other capitals, if that fits one file or folder alone.
 - A name without the suffix of an image stands for the file with one, if there is one alone; a suffix that the caller gives is
   added to every name that has not got it, and nothing is guessed.
@@ -14,9 +14,11 @@ Two names of one file, such as `a.png`, `./a.png`, `b/../a.png` and the absolute
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote_to_bytes
 
 from kseq.arguments import is_url
 from kseq.errors import tell
@@ -30,6 +32,9 @@ _SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
 # A name has one of these if two spellings of it are possible.
 _SPECIAL = (b"//", b"/./", b"..", b"\0./", b"\0/")
 _SHOWN = 3
+_DRIVE = re.compile(rb"[A-Za-z]:[/\\]")
+# An id, as pandas writes it where one is missing.
+_WHOLE_AS_FLOAT = re.compile(rb"\d+\.0")
 
 
 class NamedFiles:
@@ -83,27 +88,37 @@ class NamedFiles:
         """The path at which a file lies; or why there is none, if more is known of it than that."""
         if self._exists(path):
             return path, None
-        found, ways = path, []
-        if b"\\" in path:
-            found = path.replace(b"\\", b"/")
-            ways.append("with backslashes")
-        if not self._exists(found):
-            folder, name = os.path.split(found)
-            actual = self._find_folder(folder)
-            matches, way = ([], "") if actual is None else self._matches(actual, name)
-            if len(matches) > 1:
-                alternatives = " or ".join(describe_text(decode_name(match)) for match in matches[:_SHOWN])
-                return None, f"is not there, is it {alternatives}?"
-            if not matches or actual is None:
-                return None, self._describe_tail(found) if b"\\" in path or os.path.isabs(found) else None
-            if actual != folder:
-                ways.append("in another Unicode form or other capitals")
-            found = os.path.join(actual, matches[0])
-            ways.append(way)
-        for way in dict.fromkeys(ways):
-            self.found_otherwise[way] += 1
-            self._examples.setdefault(way, (path, found))
-        return found, None
+        reason = None
+        for spelling, ways in _spellings(path):
+            found, way, why = self._look(spelling)
+            reason = reason or why
+            if found is not None:
+                for taken in dict.fromkeys([*ways, *([way] if way else [])]):
+                    self.found_otherwise[taken] += 1
+                    self._examples.setdefault(taken, (path, found))
+                return found, None
+        if reason is None:
+            reason = self._describe_tail(path.replace(b"\\", b"/"))
+        return None, reason
+
+    def _look(self, path: bytes) -> tuple[bytes | None, str | None, str | None]:
+        """The file that a path in one spelling stands for, in which way it differs, and why there is none."""
+        if self._exists(path):
+            return path, None, None
+        folder, name = os.path.split(path)
+        actual = self._find_folder(folder)
+        if actual is None:
+            return None, None, None
+        matches, way = self._matches(actual, name)
+        if len(matches) > 1:
+            alternatives = " or ".join(describe_text(decode_name(match)) for match in matches[:_SHOWN])
+            return None, None, f"is not there, is it {alternatives}?"
+        if not matches:
+            others = self._names_in(actual).get(f"/{_key(os.path.splitext(name)[0])}", []) if self._suffix is None else []
+            other = f"is not there, but {describe_text(decode_name(others[0]))} is" if others else None
+            return None, None, other
+        ways = [way] if actual == folder else ["in another Unicode form or other capitals"]
+        return os.path.join(actual, matches[0]), ways[0] or None, None
 
     def _exists(self, path: bytes) -> bool:
         return os.path.lexists(self._root + path) if not os.path.isabs(path) else os.path.lexists(path)
@@ -151,14 +166,15 @@ class NamedFiles:
             self._names[folder] = names
         return self._names[folder]
 
-    def _describe_tail(self, path: bytes) -> str:
-        """Says which end of a path of another machine is there."""
+    def _describe_tail(self, path: bytes) -> str | None:
+        """Says which end of a path of another machine or of another folder is there."""
         parts = path.split(b"/")
         for start in range(1, len(parts)):
             tail = b"/".join(parts[start:])
             if tail and os.path.isfile(self._root + tail):
-                return f"is not there, but {describe_text(decode_name(tail))} is: paths are relative to one folder"
-        return "is not there, with slashes for backslashes neither" if b":" in path[:2] else "is not there"
+                cut = describe_text(decode_name(path[: len(path) - len(tail)]))
+                return f"is not there, but {describe_text(decode_name(tail))} is: cut {cut} from the paths"
+        return "is not there, with slashes for backslashes neither" if _DRIVE.match(path) else None
 
     def identity(self, names: Sequence[bytes]) -> list[bytes]:
         """For each name bytes that another name has only if it is of the same file; as far as names tell, not links."""
@@ -182,6 +198,19 @@ class NamedFiles:
         for way, count in self.found_otherwise.items():
             written, found = (describe_text(decode_name(path)) for path in self._examples[way])
             tell(f"{table}: {count} of its paths are written {way}, such as {written}: taken for {found}")
+
+
+def _spellings(path: bytes) -> Iterator[tuple[bytes, list[str]]]:
+    """What a path may mean, and in which ways that differs from it: the path itself first, if it has no backslashes."""
+    plain, ways = path.replace(b"\\", b"/"), ["with backslashes"] if b"\\" in path else []
+    yield plain, ways
+    for other, way in (
+        (plain.strip(), "with spaces at their ends"),
+        (unquote_to_bytes(plain) if b"%" in plain else plain, "with %20 and the like"),
+        (plain[:-2] if _WHOLE_AS_FLOAT.fullmatch(plain) else plain, "as numbers with .0"),
+    ):
+        if other and other != plain and b"\0" not in other:
+            yield other, [*ways, way]
 
 
 def _key(name: bytes) -> str:

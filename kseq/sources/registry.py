@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from kseq.arguments import choice, spelled
+from kseq.arguments import choice, spelled, spelled_call
 from kseq.errors import ArgumentError, SourceError
 from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
@@ -43,10 +43,11 @@ from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
 from kseq.sources.tool_json import TOOL_JSON
-from kseq.sources.tool_layouts import refused_file
+from kseq.sources.tool_layouts import refused_source
 from kseq.sources.via import VIA
 from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
+from kseq.sources.wrong_files import describe_wrong_file
 from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP
 from kseq.sources.zip_outline import ZipOutline
@@ -88,6 +89,8 @@ FORMATS: tuple[SourceFormat, ...] = (
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
+# A pattern is none of these.
+_ONE_FILE = (ZIP, CSV, JSONL, ARRAYS)
 # Several formats share a suffix.
 _SUFFIXES = ", ".join(dict.fromkeys(suffix for source_format in FORMATS for suffix in source_format.suffixes))
 
@@ -238,9 +241,15 @@ def choose_format(path: str, source_format: str | None) -> SourceFormat:
 
 def _recognise(path: str) -> SourceFormat:
     if is_pattern(path):
-        return _recognise_file(match_files(path)[0])
+        chosen = _recognise_file(match_files(path)[0])
+        if chosen in _ONE_FILE:
+            calls = f"{spelled_call('pack')} the first, and {spelled_call('append')} the others"
+            raise SourceError(
+                f"{path}: is a pattern of several files, and a source of the format {chosen.name} is one: {calls}"
+            )
+        return chosen
     if not os.path.exists(path):
-        raise SourceError(f"{path}: is not there, expected is a folder of images, or a file ({_SUFFIXES})")
+        raise SourceError(f"{path}: is not there, expected is a folder of images, or a file that names or holds images")
     return _recognise_folder(path) if os.path.isdir(path) else _recognise_file(path)
 
 
@@ -250,7 +259,7 @@ def _recognise_file(path: str) -> SourceFormat:
             continue
         if source_format.is_file is None or source_format.is_file(path):
             return _recognise_zip(path) if source_format is ZIP else source_format
-    reason = refused_file(path)
+    reason = (refused_source(path) or describe_wrong_file(path, "")) if os.path.isfile(path) else None
     if reason is not None:
         raise SourceError(f"{path}: {reason}")
     raise SourceError(

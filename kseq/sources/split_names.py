@@ -11,8 +11,12 @@ The rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["SPLITS", "folder_split", "loose_folder_split", "split_of_path"]
+from kseq.arguments import spelled
+
+__all__ = ["SPLITS", "describe_unused_split", "folder_split", "is_split_column", "loose_folder_split", "split_of_path"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {
@@ -29,9 +33,17 @@ SPLITS = {
     "privatetest": "test",
 }
 
+# What people call columns of splits, and those of marks and numbers that stand for splits.
+_COLUMNS = re.compile(
+    r"(data_?)?(splits?|sets?|subset|usage|partition|phase|dataset)(_name)?|(split|set)_type|mode", re.IGNORECASE
+)
+_MARKS = re.compile(r"(is_?)?(train(ing)?|valid(ation)?|val|test)|k?_?folds?(_id)?", re.IGNORECASE)
+
 _ADDED = r"(?:sets?|data|dataset|images?|imgs?|labels?|split)"
 _FOLDER = re.compile(rf"(?:(?:{_ADDED}|obj)[ _.-]*)?({'|'.join(SPLITS)})[ _.-]*{_ADDED}?[ _.-]*\d*")
 _WORDS = re.compile(r"[a-z]+")
+# A column of more different marks or folds says something else.
+_MOST_MARKS = 20
 
 
 def folder_split(name: str) -> str | None:
@@ -49,3 +61,21 @@ def loose_folder_split(name: str) -> str | None:
 def split_of_path(path: str) -> str | None:
     """The split that a folder on the way to a file is called like, the outermost; None if none is."""
     return next((split for folder in path.split("/")[:-1] if (split := folder_split(folder)) is not None), None)
+
+
+def is_split_column(name: str) -> bool:
+    """Whether a column that is called so may say the splits of samples."""
+    return (_COLUMNS.fullmatch(name) or _MARKS.fullmatch(name)) is not None
+
+
+def describe_unused_split(column: str, cells: Iterable[Any]) -> str | None:
+    """What to say of a column that may say splits, and that nobody named; None if it says none."""
+    words = {"" if cell is None else str(cell).strip().lower() for cell in cells} - {"", "nan"}
+    if words and words <= SPLITS.keys():
+        shown = ", ".join(sorted(words))
+        return f"the column {column!r} says splits ({shown}) and is not used: {spelled('columns.split', column)} uses it"
+    if _MARKS.fullmatch(column) and 1 < len(words) <= _MOST_MARKS:
+        return (
+            f"the column {column!r} may say splits and is not used: {spelled('columns.split')} takes one of train, val and test"
+        )
+    return None

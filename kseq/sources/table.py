@@ -37,11 +37,18 @@ from kseq.sources.column_roles import Columns, describe_unused_columns, find_col
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.named_files import NamedFiles, look_for
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.split_names import describe_unused_split, is_split_column
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table_files import TABLE_FORMATS, Table
 from kseq.sources.url_files import FileSizes
 
 __all__ = ["CSV", "JSONL", "TableSource"]
+
+# The longest name of a file, in bytes, that a file system has.
+_LONGEST = 255
+_TOO_LONG = "has a path of"
+# The start of a cell that a message shows.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,13 @@ class TableSource(FileSource):
         columns = find_columns(columns if box_rows is None else box_rows.columns, path, table.names)
         boxes = () if box_rows is None else box_rows.used
         faults = SpooledColumn()
-        cells = table.read(list(dict.fromkeys([*(name for _, name in used_columns(columns) if name), *boxes])), faults)
+        used = [*(name for _, name in used_columns(columns) if name), *boxes]
+        unused = [name for name in table.names if columns.split is None and is_split_column(name) and name not in used]
+        cells = table.read(list(dict.fromkeys([*used, *unused])), faults)
+        notes = [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
         files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
         if box_rows is None:
-            notes = describe_unused_columns(path, table.names, columns)
+            notes += describe_unused_columns(path, table.names, columns)
             return cls.of_cells(
                 path, root, files, columns, cells, faults, class_names, storage_options=storage_options, notes=notes
             )
@@ -95,7 +105,7 @@ class TableSource(FileSource):
         grouped = box_rows.group(path, columns, cells, firsts)
         assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows, grouped.sizes), class_names)
         parts = (assembled.class_names, assembled.images, assembled.fields)
-        return cls(root, *parts, storage_options, box_facts=assembled.box_facts)
+        return cls(root, *parts, storage_options, box_facts=assembled.box_facts, notes=tuple(notes))
 
     @classmethod
     def of_cells(
@@ -204,6 +214,10 @@ class _NamedRows:
                 rejections = [
                     fault or _invalid_path(names) for fault, names in zip(rejections, zip(*block, strict=True), strict=True)
                 ]
+                for row, rejection in enumerate(rejections):
+                    if rejection is not None and rejection.startswith(_TOO_LONG):
+                        # Whole images would be the names of samples.
+                        block[0][row] = b""
             asked = [row for row, rejection in enumerate(rejections) if rejection is None]
             num_bytes = [0] * len(rejections)
             for number, names in enumerate(block):
@@ -286,7 +300,8 @@ def _is_of_row(rejection: str) -> bool:
 
 
 def _are_paths(paths: Sequence[bytes]) -> bool:
-    return all(paths) and b"\0" not in b"".join(paths)
+    joined = b"".join(paths)
+    return all(paths) and b"\0" not in joined and (len(joined) <= _LONGEST or max(map(len, paths)) <= _LONGEST)
 
 
 def _path_blocks(columns: Sequence[SpooledColumn]) -> Iterator[list[list[bytes]]]:
@@ -302,6 +317,10 @@ def _invalid_path(paths: Sequence[bytes]) -> str | None:
             return "names no image" if not paths[0] else "lacks a path"
         if b"\0" in path:
             return "has a path with a zero byte, which no path has"
+        if max(map(len, path.split(b"/"))) > _LONGEST:
+            return (
+                f"{_TOO_LONG} {len(path):,} bytes, longer than any: it begins with {path[:_SHOWN].decode(errors='replace')!r}"
+            )
     return None
 
 

@@ -2,9 +2,12 @@
 
 The rules:
 
-- A CSV has the names of the columns in the first line. The delimiter is the one of `,;\\t|` that this line has most of. Cells
-  that are empty, at the end of a row that has more than there are columns, are no cells.
-- JSON Lines have an object on each line. The first 4,096 lines name the columns; a name that a line lacks counts as null.
+- A CSV has the names of the columns in the first line that is not blank. The delimiter is the one of `,;\\t|` that this line
+  has most of, or that a line before it says, as Excel has it (`sep=;`). A space after the delimiter is none of a cell where the
+  first line has some, or a quote follows it in the second. Cells that are empty, at the end of a row that has more than there
+  are columns, are no cells; rows of empty cells are no rows.
+- JSON Lines have an object on each line, perhaps with a comma behind it, or are one list of objects. The first 4,096 name the
+  columns; a name that a line lacks counts as null.
 - Parquet is read by pyarrow, only the columns that are asked for.
 - A row that cannot be read (with cells too many or too few, that is no JSON, that is not well encoded) is a fault of that row
   alone. A quote that does not end takes all that follows into its row.
@@ -19,8 +22,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import chain, islice
+from typing import Any, NamedTuple, TextIO
 
 from kseq.errors import ArgumentError, KseqError, SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES
@@ -31,6 +34,7 @@ from kseq.sources.text import is_well_encoded, open_text
 __all__ = ["TABLE_FORMATS", "Table", "TableFormat", "table_format"]
 
 _DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r"(?i)sep=([,;\t|])")
 # Of each column of a Parquet file at a time: a row group may be as large as the file.
 _READ_BYTES = 1 << 18
 # The start of a line that a message shows.
@@ -124,13 +128,10 @@ def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
     """A CSV with the names of the columns in the first line; the delimiter is the one that this line has most of."""
+    form = _find_csv_form(path)
+    delimiter = form.delimiter
     with open_text(path) as file:
-        head = file.readline()
-    if not head.strip():
-        raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
-    delimiter = max(_DELIMITERS, key=head.count)
-    with open_text(path) as file:
-        names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter, strict=True))]
+        names = [name.strip() for name in next(form.rows(file))]
     image = next((name for name in names if name.lower().endswith(IMAGE_SUFFIXES)), None)
     if image is not None:
         raise SourceError(
@@ -144,7 +145,7 @@ def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
     def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
         numbers = [names.index(name) for name in asked]
         with open_text(path) as file, _long_cells():
-            lines = csv.reader(file, delimiter=delimiter, strict=True)
+            lines = form.rows(file)
             next(lines)
             while rows := _read_csv_rows(lines):
                 faults: Sequence[str | None] = ()
@@ -154,6 +155,48 @@ def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
                 yield _Block([columns[number] for number in numbers], faults if any(faults) else ())
 
     return names, read_blocks
+
+
+class _CsvForm(NamedTuple):
+    """How a CSV is written.
+
+    Attributes:
+        num_before: How many lines come before the one with the names of the columns.
+        delimiter: What stands between cells.
+        has_spaces: Whether a space follows it.
+    """
+
+    num_before: int
+    delimiter: str
+    has_spaces: bool
+
+    def rows(self, file: TextIO) -> Iterator[list[str]]:
+        """The rows of an open file, from that with the names of the columns on."""
+        for _ in range(self.num_before):
+            file.readline()
+        return csv.reader(file, delimiter=self.delimiter, skipinitialspace=self.has_spaces, strict=True)
+
+
+def _find_csv_form(path: str) -> _CsvForm:
+    """The form of a CSV, by its first lines: blank ones, and that of Excel with the delimiter (`sep=;`), come before the names.
+
+    Raises:
+        SourceError: If it has no line with names.
+    """
+    said, num_before, head = None, 0, ""
+    with open_text(path) as file:
+        for line in file:
+            found = _SEPARATOR.fullmatch(line.strip('"\r\n '))
+            if found is None and line.strip():
+                head = line
+                break
+            said = said if found is None else found[1]
+            num_before += 1
+        second = file.readline()
+    if not head:
+        raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
+    delimiter = said or max(_DELIMITERS, key=head.count)
+    return _CsvForm(num_before, delimiter, f"{delimiter} " in head or f'{delimiter} "' in second)
 
 
 @contextmanager
@@ -166,15 +209,21 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
+def _has_cell(row: list[str]) -> bool:
+    # Of most rows the first cell is seen alone.
+    return any(row) and any(map(str.strip, row))
+
+
 def _read_csv_rows(lines: Iterator[list[str]]) -> list[list[Any]]:
-    """The next rows; in place of one that is broken, a list with the fault alone. Blank lines are skipped."""
+    """The next rows; in place of one that is broken, a list with the fault alone. Rows of empty cells are skipped."""
     rows: list[list[Any]] = []
     while len(rows) < BLOCK_ROWS:
         try:
             # What was read before an error stays in the list.
-            rows.extend(islice(filter(None, lines), BLOCK_ROWS - len(rows)))
+            rows.extend(islice(filter(_has_cell, lines), BLOCK_ROWS - len(rows)))
         except csv.Error as error:
-            rows.append([Rejection(f"is not CSV: {one_line(error)}")])
+            reason = "a quote in it does not end" if "unexpected end" in str(error) else one_line(error)
+            rows.append([Rejection(f"is not CSV: {reason}")])
         else:
             if len(rows) < BLOCK_ROWS:
                 break
@@ -197,9 +246,10 @@ def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
 
     def read_objects() -> Iterator[dict[str, Any] | Rejection]:
         with open_text(path) as file:
-            for line in file:
-                if line.strip():
-                    yield _parse_object(line)
+            lines = filter(str.strip, file)
+            first = next(lines, "")
+            objects = _parse_list(first, lines) if first.lstrip().startswith("[") else None
+            yield from map(_parse_object, chain([first] if first else [], lines)) if objects is None else objects
 
     def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
         for block in _blocks(read_objects()):
@@ -217,15 +267,39 @@ def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
     return list(names), read_blocks
 
 
+def _parse_list(first: str, lines: Iterator[str]) -> list[dict[str, Any] | Rejection] | None:
+    """The objects of a file that is one list of them; None if its first line is a list of something else.
+
+    Args:
+        first: The first line.
+        lines: The others, which are read where the list goes on in them.
+    """
+    try:
+        values = json.loads(first)
+    except (ValueError, RecursionError):
+        try:
+            values = json.loads(first + "".join(lines))
+        except (ValueError, RecursionError) as error:
+            return [Rejection(f"is not JSON: {one_line(error)}")]
+    if not any(isinstance(value, dict) for value in values):
+        return None
+    return [value if isinstance(value, dict) else _no_object(json.dumps(value)) for value in values]
+
+
+def _no_object(text: str) -> Rejection:
+    return Rejection(f"is {text.strip()[:_SHOWN]}, expected is an object in braces")
+
+
 def _parse_object(line: str) -> dict[str, Any] | Rejection:
     """The object on a line."""
     if not is_well_encoded(line):
         return Rejection(f"is not UTF-8: {line.strip()[:_SHOWN]}")
     try:
-        row = json.loads(line)
+        # A list of objects without its brackets has commas.
+        row = json.loads(line.rstrip().removesuffix(","))
     except (ValueError, RecursionError) as error:
         return Rejection(f"is not JSON: {one_line(error)}")
-    return row if isinstance(row, dict) else Rejection(f"is {line.strip()[:_SHOWN]}, expected is an object in braces")
+    return row if isinstance(row, dict) else _no_object(line)
 
 
 def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:

@@ -26,6 +26,7 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError
 
 __all__ = [
+    "asked_encoding",
     "check_text_encoding",
     "decode_folder",
     "decode_name",
@@ -80,6 +81,11 @@ def reading_texts_as(encoding: str | None) -> Iterator[None]:
         yield
     finally:
         _encoding_without_mark.reset(token)
+
+
+def asked_encoding() -> str | None:
+    """The encoding of texts without a mark that the caller says, see `reading_texts_as`; None if none is said."""
+    return _encoding_without_mark.get()
 
 
 def open_text(path: str | os.PathLike[str], *, strict: bool = False) -> TextIO:

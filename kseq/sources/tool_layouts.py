@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kseq.arguments import spelled, spelled_call
 
-__all__ = ["find_tool", "refused_file"]
+__all__ = ["find_tool", "refused_file", "refused_source"]
 
 _TABLE = "list its images in a table: {columns}, and " + "{call}"
 _BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
@@ -82,6 +82,26 @@ _FILES = {
 }
 
 _TELLING = re.compile(f"({'|'.join(tool.file for tool in _TOOLS)})$")
+
+
+# Other files that people give as a source, and what to give.
+_SOURCES = {
+    r"\.(z\d\d|(zip|7z)\.\d+|part\d+(\.rar)?)": "is one of several parts of an archive: unpack it, and pack what is in it",
+    r"(data|test)_batch(_\d)?|batches\.meta": "is a pickle of CIFAR, which may run any program: pack the binary version",
+    r"\.(7z|rar|zipx|iso|cab|dmg|z|gz|bz2|xz|zst|lz4|lzma|br)": "is packed or compressed: unpack it, and pack what is in it",
+    r"\.(xlsx?|xlsm|ods|numbers)": "is a spreadsheet: save it as CSV in UTF-8, and pack that",
+    r"\.(feather|orc|avro|pickle\.gz)": "is a table in a format that is not read: save it as Parquet or CSV, and pack that",
+    r"\.(db|sqlite3?)": "is a database: save its table as CSV, or give kseq.pack its rows as an iterable",
+    r"\.(txt|lst|dat|data)": "is text: a table with a first line of names of columns is packed by {csv}",
+    r"\.(mp4|avi|mov|mkv|webm|mpe?g)": "is a video: save its frames as images first, in a folder for each class",
+    r"\.(jpe?g|jfif|png|bmp|gif|webp|tiff?)": "is one image: pack the folder of its class folders, or a table that names it",
+}
+
+
+def refused_source(path: str) -> str | None:
+    """Why a file that was given as a source is not read, and the way out; None if its name is that of no such file."""
+    found = next((reason for end, reason in _SOURCES.items() if re.search(rf"{end}$", path, re.IGNORECASE)), None)
+    return refused_file(path) or (None if found is None else found.replace("{csv}", spelled("source_format", "csv")))
 
 
 def refused_file(path: str) -> str | None:

@@ -8,6 +8,7 @@ The rules:
 - The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `Columns.image` names: a
   column or, if there is no such column, a column without one of these ends (`left` for `left.jpg` and `left.png`). The same
   holds for masks.
+- In tars of class folders without `cls`, every image is a sample by itself: `cat/cat.0.jpg` and `cat/cat.1.jpg` are two.
 - The label is the column `cls`, a number or a name; or else the class folder that the key lies in, where all images lie in
   folders: which folders are splits and which are classes is said in `kseq/sources/class_folders.py`.
 - A column `json.NAME` is what the json file of the sample has under that name.
@@ -28,30 +29,27 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby, islice
-from typing import Any, NamedTuple
-
-import numpy as np
+from itertools import islice
+from typing import Any
 
 from kseq.errors import ImageError, SourceError
-from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.class_folders import ClassFolders, find_class_folders
+from kseq.sources.class_names import is_no_class_name
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
-from kseq.sources.compressed import Unpacked, Unpacker, decompress_command
-from kseq.sources.equal_values import find_first_rows
+from kseq.sources.compressed import Unpacked, Unpacker
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
-from kseq.sources.folder_tree import is_hidden
 from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.spooled_column import SpooledColumn
+from kseq.sources.tar_samples import SUFFIXES, Location, TarSample, first_image, part_images, read_tar
 from kseq.sources.text import decode_text
 
 __all__ = ["WEBDATASET", "WebDatasetSource"]
@@ -61,30 +59,8 @@ _TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)"
 # Stand for the first of the usual images and for the folder; no file has these as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
 _JSON = "json."
-_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
-_READ_BYTES = 1 << 20
-
-
-# Where a file in a tar is: the number of the tar, offset and size in bytes. A plain tuple: millions of them are pickled.
-_Location = tuple[int, int, int]
-
-
-class _Member(NamedTuple):
-    """A file in a tar: key, column, offset and size in bytes; or why it cannot be read."""
-
-    key: str
-    column: str
-    offset: int
-    size: int
-    rejection: str | None = None
-
-
-class _TarSample(NamedTuple):
-    """The files of a sample, by column; or why it cannot be packed."""
-
-    key: str
-    files: dict[str, _Location]
-    rejection: str | None = None
+# How many names a note shows.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -126,7 +102,7 @@ class WebDatasetSource(Source):
         def read(number: int, tar: SourceFile) -> SpooledColumn:
             unpacked = Unpacked(tar.path, None) if unpacker is None else unpacker.unpack(tar.path)
             files[number] = unpacked.path
-            return _read_tar(number, tar.path, unpacked)
+            return read_tar(number, tar.path, unpacked)
 
         for tar, found in read_files(path, tars, read):
             if isinstance(found, SpooledColumn):
@@ -135,12 +111,14 @@ class WebDatasetSource(Source):
         if not samples:
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         folders = _find_folders(path, samples, columns)
+        if folders.class_names and not columns.image and not any("cls" in sample.files for sample in samples):
+            samples, counts = _part_images(samples, counts)
         reader = _CellReader(files, folders)
         names = _column_names(samples, columns, reader)
         columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
         pixels, asked = pixel_columns(columns), value_columns(columns)
         cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
-        rows = iter(samples)
+        rows, unused = iter(samples), Counter[str]()
         for tar, count in counts:
             if isinstance(count, Rejection):
                 for column in cells.values():
@@ -153,8 +131,12 @@ class WebDatasetSource(Source):
                     column.append(cell)
                 split = folders.place(_folder(sample.key))[0] or split_from_name(tar.name)
                 found_samples.append(_found_sample(sample, tar, pixels, split, rejection))
+                unused.update(_unused_images(sample, pixels))
         assembled = assemble_samples(path, columns, cells, found_samples, class_names)
         notes = folders.notes if columns.label == _FOLDER else ()
+        if unused:
+            names = [f"{column} ({count:,})" for column, count in unused.most_common(_SHOWN)]
+            notes = (*notes, f"{path}: of some samples further images are not used: {', '.join(names)}")
         return cls(
             path,
             assembled.class_names,
@@ -166,7 +148,7 @@ class WebDatasetSource(Source):
             box_facts=assembled.box_facts,
         )
 
-    def fetch(self, location: _Location) -> bytes:
+    def fetch(self, location: Location) -> bytes:
         """The bytes of an image."""
         number, offset, size = location
         return read_range(self.files[number], offset, size)
@@ -183,126 +165,10 @@ WEBDATASET = SourceFormat(
 )
 
 
-def _read_tar(number: int, path: str, unpacked: Unpacked) -> SpooledColumn:
-    """The samples of a tar; `number` is that of the tar."""
-    samples = SpooledColumn(_adjacent_samples(number, path, unpacked))
-    keys = SpooledColumn(os.fsencode(sample.key) for sample in samples)
-    first_rows = find_first_rows(len(keys), keys.blocks)
-    return samples if first_rows is None else SpooledColumn(_united_samples(samples, first_rows))
-
-
-def _united_samples(samples: SpooledColumn, first_rows: np.ndarray) -> Iterator[_TarSample]:
-    """The samples with all of their files, in whichever place of the tar they lie; each stands where its first file does.
-
-    Files of a column that the sample has already are another sample of the same key, as of a tar that files were added to.
-    """
-    is_part = first_rows != np.arange(len(first_rows))
-    is_torn = is_part.copy()
-    is_torn[first_rows[is_part]] = True
-    whole: dict[int, _TarSample] = {}
-    for row, sample in enumerate(samples):
-        if not is_torn[row]:
-            continue
-        first = whole.get(int(first_rows[row]))
-        if first is None or first.files.keys() & sample.files.keys():
-            whole[row] = sample
-        else:
-            first.files.update(sample.files)
-            whole[int(first_rows[row])] = first._replace(rejection=first.rejection or sample.rejection)
-    for row, sample in enumerate(samples):
-        if not is_torn[row]:
-            yield sample
-        elif row in whole:
-            yield whole[row]
-
-
-def _adjacent_samples(number: int, path: str, unpacked: Unpacked) -> Iterator[_TarSample]:
-    """The samples of a tar, as far as their files lie next to each other."""
-    for key, members in groupby(_members(path, unpacked), key=lambda member: member.key):
-        files: dict[str, _Location] = {}
-        rejection = None
-        for member in members:
-            twice = f"has {member.column!r} twice" if member.column in files else None
-            rejection = rejection or member.rejection or twice
-            files[member.column] = (number, member.offset, member.size)
-        yield _TarSample(key, files, rejection)
-
-
-def _members(path: str, unpacked: Unpacked) -> Iterator[_Member]:
-    """The files of a tar; if the tar breaks off, the last one says so.
-
-    Args:
-        path: The tar, for messages.
-        unpacked: What is read.
-    """
-    last_key = ""
-    try:
-        num_bytes = os.path.getsize(unpacked.path)
-        # Mode "r:" refuses a compressed tar; another mode would unpack it on the way, and its offsets would be of no use.
-        with tarfile.open(unpacked.path, "r:") as tar:
-            while (member := tar.next()) is not None:
-                # The tar would keep all members, two kilobytes each.
-                getattr(tar, "members", []).clear()
-                folders = [part for part in member.name.split("/") if part not in ("", ".")]
-                stem, _, column = folders.pop().partition(".") if folders else ("", "", "")
-                is_file = member.isfile() or member.islnk() or member.issym()
-                if not stem or not is_file or any(map(is_hidden, folders)):
-                    continue
-                last_key = "/".join([*folders, stem])
-                # What a file with holes takes in the tar is less than its size.
-                end = tar.offset if member.issparse() else member.offset_data + member.size
-                is_whole = end <= num_bytes
-                yield _Member(last_key, column.lower(), member.offset_data, member.size, _rejection(member, is_whole))
-                if not is_whole:
-                    return
-            damage = unpacked.damage or _damage_at_end(unpacked.path, tar.offset)
-    except (tarfile.TarError, ValueError, OverflowError) as error:
-        if not last_key:
-            raise SourceError(f"{path}: {_why_no_tar(unpacked, error)}") from error
-        damage = unpacked.damage or "has a broken header"
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    if damage:
-        yield _Member(f"(after {last_key})", "", 0, 0, f"the tar {damage} here: what comes after is lost")
-
-
-def _rejection(member: tarfile.TarInfo, is_whole: bool) -> str | None:
-    """Why a file in a tar cannot be read."""
-    if not member.isfile():
-        return f"is a link to {member.linkname}, links in a tar are not followed"
-    if member.issparse():
-        return "is stored with holes (a sparse file), which cannot be read in place"
-    return None if is_whole else "the tar is cut off here, or damaged"
-
-
-def _damage_at_end(path: str, offset: int) -> str | None:
-    """What is wrong at the end of a tar, which is two blocks of zeros and nothing but zeros after them."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        if len(block := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
-            return "has no end mark: it may be cut off"
-        if any(block):
-            return "has a broken header"
-        while data := file.read(_READ_BYTES):
-            if any(data):
-                return "goes on after an end mark (of tars that were joined, say)"
-    return None
-
-
-def _why_no_tar(unpacked: Unpacked, error: Exception) -> str:
-    with open(unpacked.path, "rb") as file:
-        command = decompress_command(file.read(8))
-    if command:
-        return f"is compressed, expected is a tar that can be read in place: decompress it first ({command} {unpacked.path})"
-    if unpacked.damage:
-        return unpacked.damage
-    return f"is not a tar file that can be read in place: {error}"
-
-
-def _column_names(samples: Iterable[_TarSample], columns: Columns, reader: _CellReader) -> list[str]:
+def _column_names(samples: Iterable[TarSample], columns: Columns, reader: _CellReader) -> list[str]:
     """The names of all columns of the tars; the samples are gone through several times."""
 
-    def valid() -> Iterator[_TarSample]:
+    def valid() -> Iterator[TarSample]:
         return (sample for sample in samples if not sample.rejection)
 
     names = dict.fromkeys(column for sample in valid() for column in sample.files)
@@ -310,7 +176,7 @@ def _column_names(samples: Iterable[_TarSample], columns: Columns, reader: _Cell
     if any(name.startswith(_JSON) for name in asked):
         names |= dict.fromkeys(f"{_JSON}{name}" for sample in valid() for name in reader.json(sample) or ())
     for name, prefix in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in pixel_columns(columns))):
-        if any(_first_image(sample, prefix) for sample in valid()):
+        if any(first_image(sample, prefix) for sample in valid()):
             names[name] = None
     if reader.has_classes:
         names[_FOLDER] = None
@@ -321,33 +187,58 @@ def _folder(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _find_folders(path: str, samples: Iterable[_TarSample], columns: Columns) -> ClassFolders:
+def _find_folders(path: str, samples: Iterable[TarSample], columns: Columns) -> ClassFolders:
     """Which folders in the tars are splits and classes. There are no classes if a sample lies in no folder, or no label is
     wanted; and no splits either, where the folders make no sense as such: keys may have any folders."""
-    found = {_folder(sample.key) for sample in samples if sample.files and not sample.rejection}
+    named = pixel_columns(columns)
+    with_images = (
+        sample
+        for sample in samples
+        if not sample.rejection and any(column.endswith(SUFFIXES) or column in named for column in sample.files)
+    )
+    found = {_folder(sample.key) for sample in with_images}
     tree = NamedTree(path)
     for folder in found:
         # Stands for the images in the folder.
         tree.add(f"{folder}/image.png".lstrip("/"), 0)
     for has_classes in (True, False) if columns.label is None and "" not in found else (False,):
         with suppress(SourceError):
-            return find_class_folders(tree, has_classes=has_classes)
+            folders = find_class_folders(tree, has_classes=has_classes)
+            # `images` beside `labels`, say, as annotation tools have them.
+            if not has_classes or not all(map(is_no_class_name, folders.class_names)):
+                return folders
     return ClassFolders(())
 
 
-def _first_image(sample: _TarSample, prefix: str = "") -> _Location | None:
-    """The first of the usual images, among the columns with a prefix."""
-    return next((sample.files[f"{prefix}{suffix}"] for suffix in _SUFFIXES if f"{prefix}{suffix}" in sample.files), None)
+def _part_images(
+    samples: SpooledColumn, counts: Sequence[tuple[SourceFile, int | Rejection]]
+) -> tuple[SpooledColumn, list[tuple[SourceFile, int | Rejection]]]:
+    """Each image as a sample by itself, and how many of them each tar has."""
+    parted, rows, parted_counts = SpooledColumn(), iter(samples), []
+    for tar, count in counts:
+        before = len(parted)
+        if not isinstance(count, Rejection):
+            parted.extend(part_images(islice(rows, count)))
+            count = len(parted) - before
+        parted_counts.append((tar, count))
+    return parted, parted_counts
 
 
-def _locate(sample: _TarSample, column: str) -> _Location | None:
+def _unused_images(sample: TarSample, pixels: Sequence[str]) -> Iterator[str]:
+    """The columns of images of a sample from which nothing is read."""
+    if not sample.rejection and len(sample.files) > len(pixels):
+        used = {_locate(sample, column) for column in pixels}
+        yield from (column for column, place in sample.files.items() if column.endswith(SUFFIXES) and place not in used)
+
+
+def _locate(sample: TarSample, column: str) -> Location | None:
     """Where the image of a column is."""
     if column == _ANY_IMAGE:
-        return _first_image(sample)
-    return sample.files.get(column) or _first_image(sample, f"{column}.")
+        return first_image(sample)
+    return sample.files.get(column) or first_image(sample, f"{column}.")
 
 
-def _row(reader: _CellReader, sample: _TarSample, columns: Sequence[str]) -> tuple[list[Any], str | None]:
+def _row(reader: _CellReader, sample: TarSample, columns: Sequence[str]) -> tuple[list[Any], str | None]:
     """The cells of a sample, and why it cannot be packed."""
     if sample.rejection:
         return [None] * len(columns), sample.rejection
@@ -358,7 +249,7 @@ def _row(reader: _CellReader, sample: _TarSample, columns: Sequence[str]) -> tup
 
 
 def _found_sample(
-    sample: _TarSample, tar: SourceFile, pixels: Sequence[str], split: str | None, rejection: str | None
+    sample: TarSample, tar: SourceFile, pixels: Sequence[str], split: str | None, rejection: str | None
 ) -> FoundSample:
     locations = [_locate(sample, column) for column in pixels]
     missing = [column for column, location in zip(pixels, locations, strict=True) if location is None]
@@ -385,7 +276,7 @@ class _CellReader:
         """Whether folders tell the classes."""
         return bool(self._folders.class_names)
 
-    def cell(self, sample: _TarSample, column: str) -> Any:
+    def cell(self, sample: TarSample, column: str) -> Any:
         """The text of a column, or the value that the json file has; None if the sample lacks it.
 
         Raises:
@@ -400,7 +291,7 @@ class _CellReader:
             raise ImageError("has a json file that is not JSON, or no object in braces")
         return values.get(column.removeprefix(_JSON))
 
-    def json(self, sample: _TarSample) -> dict[str, Any] | None:
+    def json(self, sample: TarSample) -> dict[str, Any] | None:
         """The object in the json file of a sample, empty if the sample has no such file; None if it cannot be read."""
         try:
             text = self._text(sample, "json")
@@ -409,7 +300,7 @@ class _CellReader:
             return None
         return values if isinstance(values, dict) else None
 
-    def _text(self, sample: _TarSample, column: str) -> str | None:
+    def _text(self, sample: TarSample, column: str) -> str | None:
         if column not in sample.files:
             return None
         number, offset, size = sample.files[column]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 import zlib
@@ -12,25 +13,33 @@ from kseq.errors import ImageError, one_line
 from kseq.images.formats import MAX_PIXELS
 from kseq.sources.kept_open import kept_open
 
-__all__ = ["ZIP_ERRORS", "member_rejection", "open_zip", "read_zip_member"]
+__all__ = ["ZIP_ERRORS", "is_of_code_page", "member_rejection", "open_zip", "read_zip_member"]
 
 # Pixels of four channels of 16 bits: no image that may be packed is larger.
 _MAX_BYTES = MAX_PIXELS * 8
 _ENCRYPTED = 1
 _SAYS_UTF8 = 1 << 11
+_CODE_PAGE = "cp437"
+# Of a path from the top, or from the folder that somebody was in.
+_BEFORE_THE_FIRST = re.compile(r"^(\.?/)+")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 # What zipfile raises if a zip is damaged, or of a kind that it does not know.
 ZIP_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def read_zip_member(path: str, name: str) -> bytes:
+def read_zip_member(path: str, name: str, encoding: str | None = None) -> bytes:
     """The bytes of a member of a zip; its checksum is compared.
+
+    Args:
+        path: The zip.
+        name: The name of the member.
+        encoding: As in `open_zip`.
 
     Raises:
         ImageError: If it cannot be read.
     """
     try:
-        archive = open_zip(path)
+        archive = open_zip(path, encoding)
         member = archive.find(name)
         reason = member_rejection(member)
         if reason is not None:
@@ -67,21 +76,38 @@ class _Archive(NamedTuple):
 
 
 @kept_open(2)
-def open_zip(path: str) -> _Archive:
-    """A zip, open for this process; raises one of `ZIP_ERRORS`."""
+def open_zip(path: str, encoding: str | None = None) -> _Archive:
+    """A zip, open for this process; raises one of `ZIP_ERRORS`.
+
+    Args:
+        path: The zip.
+        encoding: That of names which are not UTF-8; None for the code page 437, which the format has for them.
+    """
     file = zipfile.ZipFile(path)
     infos = file.infolist()
-    has_slash = any("/" in info.filename for info in infos)
-    members = [(_name(info, has_slash=has_slash), info) for info in infos]
+    has_slash = any("/" in info.filename for info in infos if not info.is_dir())
+    members = [(_name(info, encoding or _CODE_PAGE, has_slash=has_slash), info) for info in infos]
     # Only of names that zipfile does not know: there may be millions.
     return _Archive(file, members, {name: info for name, info in members if name != info.filename})
 
 
-def _name(member: zipfile.ZipInfo, *, has_slash: bool) -> str:
-    """The name of a member, with `/` between folders."""
+def _name(member: zipfile.ZipInfo, encoding: str, *, has_slash: bool) -> str:
+    """The name of a member, with `/` between folders, and none before the first one."""
     name = member.filename
-    if not name.isascii() and not member.flag_bits & _SAYS_UTF8:
+    if not (name.isascii() or member.flag_bits & _SAYS_UTF8):
+        # As zipfile has read it; macOS has UTF-8 without saying it.
         with suppress(UnicodeError):
-            # As zipfile has read it, from bytes that are UTF-8 all the same.
-            name = name.encode("cp437").decode()
-    return name if has_slash else name.replace("\\", "/")
+            name = name.encode(_CODE_PAGE).decode(encoding if is_of_code_page(member) else "utf-8")
+    name = name if has_slash else name.replace("\\", "/")
+    return _BEFORE_THE_FIRST.sub("", name)
+
+
+def is_of_code_page(member: zipfile.ZipInfo) -> bool:
+    """Whether the name of a member is not UTF-8, so that nobody knows its encoding."""
+    if member.filename.isascii() or member.flag_bits & _SAYS_UTF8:
+        return False
+    try:
+        member.filename.encode(_CODE_PAGE).decode()
+    except UnicodeError:
+        return True
+    return False
