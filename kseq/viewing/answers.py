@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from kseq.display.commands import shell_path, shell_word
 from kseq.display.eye_pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit
 from kseq.display.json_values import to_json
 from kseq.errors import ArgumentError
@@ -101,6 +102,8 @@ class Answers:
             {
                 "name": self._watched.name,
                 "path": dataset.path,
+                # As words of a command, which the page shows.
+                "path_word": shell_path(dataset.path),
                 "digest": opened.digest,
                 "num_samples": len(dataset),
                 "num_ids": opened.num_ids,
@@ -113,6 +116,7 @@ class Answers:
                 "fields": [
                     {
                         "name": field.name,
+                        "word": shell_word(field.name),
                         "kind": field.kind,
                         "form": field.describe(),
                         "is_pixels": field.is_pixels,
