@@ -97,7 +97,7 @@ class Answers:
         if opened.label is None:
             del orders["odd"]
         if not any(field.kind == "boxes" for field in fields):
-            del orders["fewest-boxes"], orders["most-boxes"]
+            del orders["fewest-boxes"], orders["most-boxes"], orders["odd-box"]
         return json_response(
             {
                 "name": self._watched.name,
@@ -134,6 +134,7 @@ class Answers:
                 "orders": orders,
                 "measured_orders": list(MEASURED_ORDERS),
                 "sprite_columns": COLUMNS,
+                "draws": bool(opened.drawn),
                 "batches": describe_settings(opened),
                 "own_batches": self._watched.own_name,
             }
@@ -179,7 +180,8 @@ class Answers:
         ids = id_list(parameters.get("ids", ""), opened.num_ids, _MOST_THUMBNAILS)
         side = int(one_of(parameters, "side", "160", list(map(str, _SIDES))))
         names = opened.dataset.class_names
-        data = make_sprite(opened.locate(ids), opened.image, side, self._threads, opened.drawn, names)
+        drawn = [] if parameters.get("plain") == "1" else opened.drawn
+        data = make_sprite(opened.locate(ids), opened.image, side, self._threads, drawn, names)
         return Response(data, headers=_CACHED, media_type="image/jpeg")
 
     def _sample(self, parameters: Mapping[str, str]) -> Response:
