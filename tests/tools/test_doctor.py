@@ -122,7 +122,8 @@ def script(numbered: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_python_that_computes_is_the_augmentation_and_a_model_is_its_step(script: Path) -> None:
     pytest.importorskip("jax")
-    found, _ = examine("--batches", f"{script}:make_batches", "--model", f"{script}:make_model", KERAS_BACKEND="jax")
+    words = ("--batches", f"{script}:make_batches", "--model", f"{script}:make_model")
+    found, _ = examine(*words, seconds=30, KERAS_BACKEND="jax")
     assert found["culprit"] == "augmenting"
     assert found["seconds_per_thousand"]["augmenting"] >= 10
     assert [outcome["name"] for outcome in found["outcomes"] if "use_multiprocessing" in outcome["name"]]
@@ -277,11 +278,12 @@ def test_the_examined_call_is_that_of_the_user(
 
     def see(batches: kseq.Batches, *_: object) -> Examination:
         seen.append(batches)
-        return examination()
+        return examination(culprit="step")
 
     monkeypatch.setattr(doctor, "examine", see)
     words = ["--split", "val", "--shuffle", "block", "--augment", "kseq.RandomFlip()", "RandomResizedCrop((2, 3))"]
-    words += [f"{script}:make_steps", "--argument", "scale=1/255", "layout=keras", "targets=label", "pad_to=None", "seed=7"]
+    words += [f"{script}:make_steps", "--argument", "scale=1/255", "dtype=float32", "layout=keras"]
+    words += ["targets=label", "pad_to=None", "seed=7"]
     assert main(["doctor", str(numbered), *words]) == 0
     (batches,) = seen
     given = arguments_of(batches)

@@ -74,7 +74,7 @@ def add_parser(commands: Any) -> None:
         "--argument",
         nargs="+",
         metavar="NAME=VALUE",
-        help="any other argument of the ShardSequence, such as scale=1/255 or layout=keras",
+        help="any other argument of the ShardSequence, such as dtype=float32 scale=1/255",
     )
     parser.add_argument(
         "--seconds",

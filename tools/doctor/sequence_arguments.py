@@ -29,7 +29,7 @@ def read_arguments(texts: Sequence[str]) -> dict[str, Any]:
     """The arguments that `--argument` gives, by name.
 
     Args:
-        texts: `NAME=VALUE`, such as `scale=1/255`, `layout=keras` or `sample_weight=train.py:make_weights`.
+        texts: `NAME=VALUE`, such as `dtype=float32`, `scale=1/255` or `sample_weight=train.py:make_weights`.
 
     Raises:
         ArgumentError: If a text has no name of an argument of `kseq.ShardSequence`, one comes twice, or a value is none.
