@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = [
     "ArgumentError",
@@ -165,6 +166,28 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+# Whether what this thread does is a look that repeats what was told before. (The list of filters of `warnings` belongs to all
+# threads: who changes it for a while takes warnings away from others.)
+_is_silent: ContextVar[bool] = ContextVar("kseq_is_silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Let `tell` and `warn` say nothing in this thread: what they would say was said when the same was done before."""
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
+
+
 def tell(message: str) -> None:
     """Tell in one line what nobody has asked for and everybody should know: as a warning, without a place in some code."""
-    warnings.warn_explicit(message, UserWarning, "<kseq>", 0)
+    if not _is_silent.get():
+        warnings.warn_explicit(message, UserWarning, "<kseq>", 0)
+
+
+def warn(message: str, stacklevel: int) -> None:
+    """Warn of a call, which is so many levels above this one's caller, as in `warnings.warn`."""
+    if not _is_silent.get():
+        warnings.warn(message, stacklevel=stacklevel + 1)

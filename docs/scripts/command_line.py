@@ -32,7 +32,7 @@ Progress and messages go to the standard error stream, results to the standard o
 | 130 | interrupted by Ctrl-C |
 | 143 | terminated by SIGTERM |
 
-With `--json` every command that reports prints one JSON object on the standard output, of an error too:
+With `--json` every command prints one JSON object on the standard output, of an error too:
 
 | value | of a command that did its work | of one that did not |
 | --- | --- | --- |
@@ -41,7 +41,10 @@ With `--json` every command that reports prints one JSON object on the standard 
 | `error` | | an object of `type` (the class of the error, `UsageError` for wrong arguments), `message` and `exit_code` |
 | others | the attributes of its report, as [the reference](index.md) has them | |
 
-`kseq info --samples --json` prints one object for each sample instead, a line each. Progress and messages still go to the
+`kseq info --samples --json` prints one object for each sample instead, a line each. `kseq view --json` prints its object in
+one line before it serves, with `dataset`, `url`, `host`, `port` and `token`: so a program knows where to ask. How it ends, its
+exit code says. `kseq preview --json` lists the samples that the thumbnails would show; `kseq completion --json` has the whole
+script in `script`; `kseq bench --json FILE` writes its figures into a file instead. Progress and messages still go to the
 standard error stream.
 
 A SIZE is a number of bytes, or a number with `K`, `M` or `G`: `64M` are 64 MiB. A SHARE is a number

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 from kseq.display.words import visible
+from kseq.errors import silence
 
 __all__ = ["Markup", "details", "element", "frame", "items", "table"]
 
@@ -133,8 +133,7 @@ def frame(title: str, make: Callable[[], Iterable[Child]]) -> str:
         HTML that needs nothing else. Where `make` raises, it has the text of the error.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silence():
             content = element("div", make())
     except Exception as error:
         content = element("p", f"{type(error).__name__}: {error}", class_="kseq_bad")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from kseq.arguments import spelled
@@ -87,8 +87,9 @@ class _Bar:
 
 
 def _tqdm() -> Any:
-    with warnings.catch_warnings():
-        # Without ipywidgets, a notebook gets a bar of characters, and nobody needs to be told.
-        warnings.simplefilter("ignore")
+    # Without ipywidgets, a notebook gets a bar of characters, and nobody needs to be told, as tqdm.auto does.
+    if find_spec("ipywidgets") is None:
+        from tqdm import tqdm
+    else:
         from tqdm.auto import tqdm
     return tqdm

@@ -1,10 +1,10 @@
-"""Counts, sizes and names as people read them."""
+"""Counts, sizes and names as people read them, in notebooks as in terminals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["format_bytes", "format_count", "format_names", "format_numbers", "sort_splits", "visible"]
+__all__ = ["format_bytes", "format_count", "format_names", "format_numbers", "printable", "sort_splits", "visible"]
 
 # So many characters of a name, and so many names of a list, are shown.
 _LONGEST_NAME, _MOST_NAMES = 60, 5
@@ -46,8 +46,12 @@ def sort_splits(splits: Iterable[str]) -> list[str]:
 
 
 def visible(text: str, longest: int = _LONGEST_NAME) -> str:
-    """A text in one line, with what cannot be seen or encoded spelled out, and cut where it is longer than `longest`."""
-    text = text if len(text) <= longest else text[: longest - 1] + "…"
+    """A text in one line, as `printable` has it, and cut where it is longer than `longest`."""
+    return printable(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
+
+def printable(text: str) -> str:
+    """A text in which what nobody can see, or what would break the line, is escaped: file names may hold anything."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from kseq.exporting.data_card import Statements, sort_splits
+from kseq.display.words import sort_splits
+from kseq.exporting.data_card import Statements
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.storage.fields import Field
 from kseq.storage.layout import INDEX_NAME, SHARD_PATTERN

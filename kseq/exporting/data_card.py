@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from kseq.display.words import sort_splits
 from kseq.exporting.yaml_text import yaml_lines
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.label_counts import SplitCounts
 from kseq.storage.box_counts import BoxCounts
 
-__all__ = ["CARD_NAME", "Statements", "card_text", "dataset_name", "sort_splits"]
+__all__ = ["CARD_NAME", "Statements", "card_text", "dataset_name"]
 
 CARD_NAME = "README.md"
 # Of more classes, or reasons, those with the most samples have a row.
 _MOST_ROWS = 200
 _SAMPLES_AT_ONCE = 1 << 16
-_FIRST_SPLITS = ("train", "val", "test")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 
@@ -94,11 +94,6 @@ def card_text(
     ]
     head = ["---", *yaml_lines(dict(front_matter)), "---", ""] if front_matter else []
     return "\n".join(head) + "\n\n".join(sections) + "\n"
-
-
-def sort_splits(names: Any) -> list[str]:
-    """Names of splits: train, val and test before others."""
-    return sorted(names, key=lambda name: (_FIRST_SPLITS.index(name) if name in _FIRST_SPLITS else 3, name))
 
 
 def _facts(dataset: ShardDataset, statements: Statements) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.arguments import choice, path_or_url, path_text, spelled, whole
+from kseq.display.commands import as_operand
 from kseq.display.progress_bar import progress_shown
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
@@ -137,7 +138,7 @@ def _file_sizes(folder: str) -> Iterator[int]:
 
 
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
-    words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
+    words = ["kseq", "pack", as_operand(source.rstrip("/")), "DATASET"]
     words += pack_options(writer.columns, samples)
     if writer.split_column:
         words += ["--split-column", writer.split_column]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseq.display.charts import bar_table, class_table
+from kseq.display.commands import shell_path
 from kseq.display.figure import draw_figure
 from kseq.display.html import Child, details, element, frame, items, table
 from kseq.display.tile_strip import make_strip
@@ -73,7 +74,11 @@ def _content(dataset: ShardDataset, reader: SampleReader) -> Iterator[Child]:
     yield from _classes(dataset, reader, is_remote=is_remote)
     yield from _history(dataset)
     if len(reader.collection.indexes) == 1 and not is_remote:
-        yield element("p", "All samples in a browser: ", element("code", f"kseq view {dataset.path}"), class_="kseq_faint")
+        yield element("p", "All samples in a browser: ", element("code", _viewing(dataset)), class_="kseq_faint")
+
+
+def _viewing(dataset: ShardDataset) -> str:
+    return f"kseq view {shell_path(os.fspath(dataset.path))}"
 
 
 def _thumbnails(dataset: ShardDataset, reader: SampleReader, *, is_remote: bool) -> Iterator[Child]:
@@ -146,5 +151,5 @@ def show_samples(
         found = format_count(len(ids), "position")
         raise ArgumentError(f"{dataset.path}: found {found}, a figure shows 1 to {_MOST_IN_FIGURE}")
     tiles = make_tiles(reader, ids, dataset.path, _FIGURE_SIDE, with_sources=True)
-    instead = f"look at it in a browser: kseq view {dataset.path}"
+    instead = f"look at it in a browser: {_viewing(dataset)}"
     draw_figure(tiles, f"{dataset.path}, {dataset.split or 'all'}", path, instead)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from kseq.display.montage import make_montage
 from kseq.display.tile_strip import make_strip
 from kseq.display.tiles import Tile, make_tile
 from kseq.display.words import format_count, visible
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, silence
 from kseq.reading.dataset import sample_reader
 from kseq.training.batch_description import describe_batch, shown_pixels
 from kseq.training.batches import Batches, check_number, describe_order
@@ -128,16 +127,14 @@ def _look(batches: Batches, epoch: int, number: int, rows: int, side: int) -> _L
     Raises:
         ArgumentError: If the dataset has changed, so that it would be another batch.
     """
-    with warnings.catch_warnings():
-        # What they warn of was said when they were made; what is damaged is told to who trains with it.
-        warnings.simplefilter("ignore")
-        with open_again(batches, **_FEW_WORKERS) as own:
-            if own.digest != batches.digest:
-                raise ArgumentError(f"{dataset_of(batches).path}: was changed meanwhile: open it again")
-            parts, ids = read_parts(own, epoch, number), own.sample_ids(epoch, number)
-            described = describe_batch(parts, ids, own.class_names)
-            tiles = [_make_tile(parts, described, row, side) for row in range(min(rows, len(described["rows"])))]
-            sizes = sample_reader(dataset_of(own)).locate(ids).sizes(described["images"][0])
+    # What they warn of was said when they were made; what is damaged is told to who trains with it.
+    with silence(), open_again(batches, **_FEW_WORKERS) as own:
+        if own.digest != batches.digest:
+            raise ArgumentError(f"{dataset_of(batches).path}: was changed meanwhile: open it again")
+        parts, ids = read_parts(own, epoch, number), own.sample_ids(epoch, number)
+        described = describe_batch(parts, ids, own.class_names)
+        tiles = [_make_tile(parts, described, row, side) for row in range(min(rows, len(described["rows"])))]
+        sizes = sample_reader(dataset_of(own)).locate(ids).sizes(described["images"][0])
     return _Look(described, tiles, describe_images(parts.spec, parts.augment, sizes))
 
 

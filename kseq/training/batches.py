@@ -8,7 +8,6 @@ import operator
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,16 @@ import numpy as np
 
 from kseq.arguments import absolute, choice, seconds, whole
 from kseq.display.words import format_count, format_names
-from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
+from kseq.errors import (
+    ArgumentError,
+    ClosedError,
+    DamagedError,
+    KseqError,
+    OutOfRangeError,
+    ReadTimeoutError,
+    WorkerDiedError,
+    warn,
+)
 from kseq.ordering.epoch_order import Order
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
@@ -274,7 +282,7 @@ class Batches:
             reason = "devices on JAX divide batches of one size"
             if self.world_size > 1 or self._arguments["global_batch_size"] is not None:
                 reason = "all ranks make equally many steps"
-            warnings.warn(
+            warn(
                 f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
                 f"others in each epoch, since {reason}: give remainder='drop' to say so, 'pad' for all",
                 stacklevel=3,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator
 
-from kseq.errors import KseqError
+from kseq.errors import KseqError, warn
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.shard_cache import FETCHED_AT_ONCE, ShardCache
@@ -101,7 +100,7 @@ def warn_of_small_cache(dataset: ShardDataset, order: Order) -> None:
     for index in sample_reader(dataset).collection.indexes:
         cache = None if index.remote is None else index.remote.cache
         if cache is not None and cache.most_bytes is not None and cache.most_bytes < int(index.num_bytes.sum()):
-            warnings.warn(
+            warn(
                 f"{index.path}: cache_bytes={cache.most_bytes} is less than its {int(index.num_bytes.sum())} bytes, and a full "
                 "shuffle needs nearly all shards for every batch, which are then fetched again and again: take "
                 "shuffle='block', or a larger cache",

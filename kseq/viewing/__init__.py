@@ -9,7 +9,8 @@ the extra `view` brings, are imported only when a page is served.
 - `selection`: which samples the grid shows, and in which order. `sample_page`: a row of the grid, and one sample with all its
   fields.
 - `measures`: what is measured of every image, in the background. `features`: what an image is like. `lookalikes`: images that
-  are the same or nearly so. `odd_labels`: labels that do not go with the image. `charts`: numbers for charts.
+  are the same or nearly so. `odd_labels`: labels that do not go with the image. `odd_shapes`: boxes and sizes unlike the
+  others. `charts`: numbers for charts.
 - `batch_settings`: the arguments of a Sequence that the page offers. `model_batches`: batches that are kept for a look.
   `mending`: labels changed, samples dropped, changes taken back.
 - `page/`: the page itself, as the browser gets it.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from kseq.display.commands import shell_path, shell_word
 from kseq.display.eye_pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit
 from kseq.display.json_values import to_json
 from kseq.errors import ArgumentError
@@ -96,11 +97,13 @@ class Answers:
         if opened.label is None:
             del orders["odd"]
         if not any(field.kind == "boxes" for field in fields):
-            del orders["fewest-boxes"], orders["most-boxes"]
+            del orders["fewest-boxes"], orders["most-boxes"], orders["odd-box"]
         return json_response(
             {
                 "name": self._watched.name,
                 "path": dataset.path,
+                # As words of a command, which the page shows.
+                "path_word": shell_path(dataset.path),
                 "digest": opened.digest,
                 "num_samples": len(dataset),
                 "num_ids": opened.num_ids,
@@ -113,6 +116,7 @@ class Answers:
                 "fields": [
                     {
                         "name": field.name,
+                        "word": shell_word(field.name),
                         "kind": field.kind,
                         "form": field.describe(),
                         "is_pixels": field.is_pixels,
@@ -130,6 +134,7 @@ class Answers:
                 "orders": orders,
                 "measured_orders": list(MEASURED_ORDERS),
                 "sprite_columns": COLUMNS,
+                "draws": bool(opened.drawn),
                 "batches": describe_settings(opened),
                 "own_batches": self._watched.own_name,
             }
@@ -175,7 +180,8 @@ class Answers:
         ids = id_list(parameters.get("ids", ""), opened.num_ids, _MOST_THUMBNAILS)
         side = int(one_of(parameters, "side", "160", list(map(str, _SIDES))))
         names = opened.dataset.class_names
-        data = make_sprite(opened.locate(ids), opened.image, side, self._threads, opened.drawn, names)
+        drawn = [] if parameters.get("plain") == "1" else opened.drawn
+        data = make_sprite(opened.locate(ids), opened.image, side, self._threads, drawn, names)
         return Response(data, headers=_CACHED, media_type="image/jpeg")
 
     def _sample(self, parameters: Mapping[str, str]) -> Response:

@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-__all__ = ["COARSE_EDGES", "MOST_FEATURES", "SIDE", "describe", "num_features"]
+__all__ = ["COARSE_EDGES", "MOST_FEATURES", "SIDE", "describe", "mirror_coarse_edges", "num_features"]
 
 # Images are looked at in squares of so many pixels.
 SIDE = 64
@@ -54,6 +54,20 @@ def describe(small: np.ndarray, gray: np.ndarray, count: int) -> np.ndarray:
     coarse = np.concatenate([edges[: len(colors)], colors], axis=1)
     features = np.concatenate([coarse.reshape(-1), edges[len(colors) :].reshape(-1)])[:count]
     return np.clip(np.rint(features + _MIDDLE), 0, 255).astype(np.uint8)
+
+
+def mirror_coarse_edges(edges: np.ndarray) -> np.ndarray:
+    """`(n, m)`: what `COARSE_EDGES` of mirror images are, from those of images."""
+    terms = (edges - _MIDDLE).reshape(len(edges), edges.shape[1] // _DIRECTIONS, _DIRECTIONS)
+    # A direction leans to the other side; waves that are odd from left to right change their sign.
+    mirrored: np.ndarray = terms[:, :, ::-1] * _signs(_PLACES)[: terms.shape[1], None]
+    return mirrored.reshape(edges.shape) + _MIDDLE
+
+
+def _signs(side: int) -> np.ndarray:
+    """`(side * side,)`: -1 for the cosines that change their sign with the sides, 1 for others; in the order of `_cosines`."""
+    rows, columns = np.divmod(np.arange(side * side), side)
+    return np.where(columns % 2, -1, 1)[np.lexsort((rows, rows + columns))]
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import numpy as np
 from kseq.display.eye_pixels import as_rgb
 from kseq.errors import KseqError
 from kseq.reading.reduced_images import read_reduced
-from kseq.viewing.features import COARSE_EDGES
+from kseq.viewing.features import COARSE_EDGES, mirror_coarse_edges
 from kseq.viewing.measures import MEASURED, Measures
 from kseq.viewing.opened import Opened
 from kseq.viewing.sample_page import describe_rows
@@ -38,6 +38,11 @@ _LEAST_CONTRAST = 6
 # less than 0.95.
 _MOST_DIFFERENCE, _SIDE, _LEAST_CORRELATION = 4.5, 32, 0.98
 
+# Two shirts of one form before one background differ in colour alone. The colours of both, at so many pixels a side, must point
+# the same way, but where one of the two has hardly any, as a gray copy. Measured: copies with other saturation, brightness or
+# hue, 0.97 and more; the two shirts 0.81.
+_COLOR_SIDE, _LEAST_COLOR, _LEAST_COSINE = 8, 3.0, 0.92
+
 # So many pairs are compared so, and so many small images kept meanwhile.
 _MOST_PAIRS, _KEPT_IMAGES = 50_000, 4_000
 
@@ -51,10 +56,12 @@ class Group(NamedTuple):
     Attributes:
         ids: Their sample ids, rising.
         is_same: Whether the stored bytes of all are the same.
+        is_mirrored: Whether some are found only as the mirror images of others.
     """
 
     ids: list[int]
     is_same: bool
+    is_mirrored: bool
 
 
 def find_groups(opened: Opened, measures: Measures) -> list[Group]:
@@ -65,21 +72,68 @@ def find_groups(opened: Opened, measures: Measures) -> list[Group]:
         links.join(one, other)
     clear = measured[measures.contrast[measured] >= _LEAST_CONTRAST]
     del measured
-    looks = measures.looks[clear]
-    small = _SmallImages(opened)
-    num_compared = 0
-    for first, second in _near_pairs(looks, _MOST_BITS if len(looks) <= _MANY else _MOST_BITS_OF_MANY):
-        ones, others = clear[first], clear[second]
-        edges, other_edges = (measures.features[ids[:, None], COARSE_EDGES] for ids in (ones, others))
-        difference = np.abs(edges.astype(np.int16) - other_edges).mean(axis=1)
-        is_near = difference <= _MOST_DIFFERENCE
-        for one, other in zip(ones[is_near].tolist(), others[is_near].tolist(), strict=True):
-            if not links.are_joined(one, other) and num_compared < _MOST_PAIRS:
-                num_compared += 1
-                if small.are_alike(one, other):
-                    links.join(one, other)
-    groups = [Group(sorted(ids), len(set(measures.stored_hashes[ids].tolist())) == 1) for ids in links.groups()]
+    small, num_compared, mirrored_ids = _SmallImages(opened), 0, set()
+    for is_mirrored in (False, True):
+        for ones, others in _likely_pairs(measures, clear, is_mirrored=is_mirrored):
+            for one, other in zip(ones.tolist(), others.tolist(), strict=True):
+                if not links.are_joined(one, other) and num_compared < _MOST_PAIRS:
+                    num_compared += 1
+                    if small.are_alike(one, other, is_mirrored=is_mirrored):
+                        links.join(one, other)
+                        mirrored_ids |= {one, other} if is_mirrored else set()
+    groups = [
+        Group(sorted(ids), len(set(measures.stored_hashes[ids].tolist())) == 1, not mirrored_ids.isdisjoint(ids))
+        for ids in links.groups()
+    ]
     return sorted(groups, key=lambda group: (-len(group.ids), group.ids))
+
+
+def _likely_pairs(measures: Measures, ids: np.ndarray, *, is_mirrored: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of ids that are worth a comparison of pixels, in parts; of images and mirror images, each pair once at least."""
+    looks, count = measures.looks[ids], len(ids)
+    most_bits = _MOST_BITS if count <= _MANY else _MOST_BITS_OF_MANY
+    if is_mirrored:
+        looks = np.concatenate([looks, mirror_looks(looks)])
+    for first, second in _near_pairs(looks, most_bits):
+        if is_mirrored:
+            # An image and the mirror image of another one, once; and none with its own.
+            first, second = np.minimum(first, second), np.maximum(first, second)
+            wanted = (first < count) & (second >= count) & (first + count < second)
+            first, second = first[wanted], second[wanted] - count
+        ones, others = ids[first], ids[second]
+        edges = measures.features[ones[:, None], COARSE_EDGES].astype(np.int16)
+        other_edges = measures.features[others[:, None], COARSE_EDGES].astype(np.int16)
+        if is_mirrored:
+            other_edges = mirror_coarse_edges(other_edges)
+        is_near = np.abs(edges - other_edges).mean(axis=1) <= _MOST_DIFFERENCE
+        yield ones[is_near], others[is_near]
+
+
+_MIRRORED_BYTES = np.array([int(f"{255 - number:08b}"[::-1], 2) for number in range(256)], np.uint8)
+
+
+def mirror_looks(looks: np.ndarray) -> np.ndarray:
+    """`(n,)` uint64: the looks of the mirror images, from those of images: places change sides, and brighter is darker."""
+    mirrored: np.ndarray = _MIRRORED_BYTES[looks.view(np.uint8)].view(np.uint64)
+    return mirrored
+
+
+class _Small(NamedTuple):
+    """An image at a small size.
+
+    Attributes:
+        gray: `(_SIDE, _SIDE)` float32: of mean 0 and length 1.
+        colors: `(_COLOR_SIDE, _COLOR_SIDE, 2)` float32: how far from gray, in two directions; of length 1.
+        is_colored: Whether it is not gray.
+    """
+
+    gray: np.ndarray
+    colors: np.ndarray
+    is_colored: bool
+
+    def mirrored(self) -> _Small:
+        """Its mirror image."""
+        return _Small(self.gray[:, ::-1], self.colors[:, ::-1], self.is_colored)
 
 
 class _SmallImages:
@@ -89,20 +143,36 @@ class _SmallImages:
         self._opened = opened
         self._read = functools.lru_cache(_KEPT_IMAGES)(self._read_one)
 
-    def _read_one(self, sample_id: int) -> np.ndarray | None:
+    def _read_one(self, sample_id: int) -> _Small | None:
         try:
             samples = self._opened.locate(np.array([sample_id]))
             pixels = as_rgb(read_reduced(samples, 0, self._opened.image, 2 * _SIDE))
         except (KseqError, MemoryError):
             return None
-        gray = cv2.cvtColor(cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        centered = gray.astype(np.float32) - gray.mean()
-        return centered / (np.linalg.norm(centered) or 1)
+        small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        tiny = cv2.resize(small, (_COLOR_SIDE, _COLOR_SIDE), interpolation=cv2.INTER_AREA)
+        colors = cv2.cvtColor(tiny, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float32) - 128
+        is_colored = float(np.abs(colors).mean()) >= _LEAST_COLOR
+        return _Small(_of_length_1(gray.astype(np.float32) - gray.mean()), _of_length_1(colors), is_colored)
 
-    def are_alike(self, one: int, other: int) -> bool:
-        """Whether two images have nearly the same pixels, but for colour, brightness and contrast."""
+    def are_alike(self, one: int, other: int, *, is_mirrored: bool) -> bool:
+        """Whether two images, or one and the mirror image of the other, have nearly the same pixels, but for brightness,
+        contrast and strength of colour."""
         first, second = self._read(one), self._read(other)
-        return first is not None and second is not None and float((first * second).sum()) >= _LEAST_CORRELATION
+        if first is None or second is None:
+            return False
+        if is_mirrored:
+            second = second.mirrored()
+        if float((first.gray * second.gray).sum()) < _LEAST_CORRELATION:
+            return False
+        has_colors = first.is_colored and second.is_colored
+        return not has_colors or float((first.colors * second.colors).sum()) >= _LEAST_COSINE
+
+
+def _of_length_1(values: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = values / (np.linalg.norm(values) or 1)
+    return unit
 
 
 def _same_pairs(hashes: np.ndarray, ids: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -185,8 +255,8 @@ def describe_groups(opened: Opened, measures: Measures) -> dict[str, Any]:
             continue
         splits = {tuple(names) for names in opened.splits_of(np.array(ids))}
         labels = set() if opened.labels is None else set(opened.labels[ids].tolist())
-        groups.append((len(splits) > 1, len(labels) > 1, group.is_same, ids))
-    groups.sort(key=lambda group: (not group[0], not group[1], not group[2], -len(group[3]), group[3]))
+        groups.append((len(splits) > 1, len(labels) > 1, group.is_same, group.is_mirrored, ids))
+    groups.sort(key=lambda group: (not group[0], not group[1], not group[2], group[3], -len(group[4]), group[4]))
     return {
         "num_groups": len(groups),
         "num_leaks": sum(group[0] for group in groups),
@@ -196,9 +266,10 @@ def describe_groups(opened: Opened, measures: Measures) -> dict[str, Any]:
                 "is_leak": is_leak,
                 "disagrees": disagrees,
                 "is_same": is_same,
+                "is_mirrored": is_mirrored,
                 "count": len(ids),
                 "rows": describe_rows(opened, np.array(ids[:_MOST_IN_GROUP])),
             }
-            for is_leak, disagrees, is_same, ids in groups[:_MOST_GROUPS]
+            for is_leak, disagrees, is_same, is_mirrored, ids in groups[:_MOST_GROUPS]
         ],
     }

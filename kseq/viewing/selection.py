@@ -11,6 +11,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.viewing.measures import BROKEN, MEASURED, Measures
 from kseq.viewing.odd_labels import oddness
+from kseq.viewing.odd_shapes import box_oddness, size_oddness
 from kseq.viewing.opened import PART, Opened
 
 __all__ = ["MEASURED_ORDERS", "ORDERS", "Query", "select"]
@@ -33,6 +34,8 @@ ORDERS = {
     "tallest": "tallest first",
     "lightest": "fewest bytes first",
     "heaviest": "most bytes first",
+    "odd-size": "oddest size first",
+    "odd-box": "oddest box first",
     "fewest-boxes": "fewest boxes first",
     "most-boxes": "most boxes first",
     **MEASURED_ORDERS,
@@ -135,6 +138,16 @@ def _height_by_width(opened: Opened, _: Measures, ids: np.ndarray) -> np.ndarray
     return (sizes[:, 0] / sizes[:, 1]).astype(np.float32)
 
 
+def _odd_sizes(opened: Opened, _: Measures, ids: np.ndarray) -> np.ndarray:
+    return opened.keep_latest("size-oddness", 0, lambda: size_oddness(opened))[ids]
+
+
+def _odd_boxes(opened: Opened, _: Measures, ids: np.ndarray) -> np.ndarray:
+    if not any(field.kind == "boxes" for field in opened.reader.fields.values()):
+        raise ArgumentError("order: samples have no boxes")
+    return opened.keep_latest("box-oddness", 0, lambda: box_oddness(opened))[ids]
+
+
 def _num_boxes(opened: Opened, _: Measures, ids: np.ndarray) -> np.ndarray:
     field = next((field for field in opened.reader.fields.values() if field.kind == "boxes"), None)
     if field is None:
@@ -172,6 +185,8 @@ _KEYS: dict[str, Key] = {
     "tallest": _falling(_height_by_width),
     "lightest": lambda opened, measures, ids: opened.num_bytes[ids],
     "heaviest": _falling(lambda opened, measures, ids: opened.num_bytes[ids]),
+    "odd-size": _falling(_odd_sizes),
+    "odd-box": _falling(_odd_boxes),
     "fewest-boxes": _num_boxes,
     "most-boxes": _falling(_num_boxes),
     "darkest": lambda opened, measures, ids: measures.brightness[ids],

@@ -101,6 +101,11 @@ class Viewer:
         """The address of the page, with its token."""
         return self._address(self._token)
 
+    @property
+    def token(self) -> str:
+        """The part of the address that lets in who knows it."""
+        return self._token
+
     def _address(self, first: str) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
         # An address for all is none that a browser goes to.

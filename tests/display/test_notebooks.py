@@ -8,6 +8,10 @@ import itertools
 import json
 import re
 import shutil
+import subprocess
+import sys
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +25,9 @@ from kseq.display.tile_strip import make_strip
 from kseq.display.tiles import Tile
 from kseq.storage.report import Report
 from kseq.training.batches_inside import open_again
+from tests.helpers.messages import raises
 from tests.helpers.photos import photo, write_numbered
-from tests.helpers.viewing import HOSTILE_CLASS, HOSTILE_FILE, pack_hostile, pack_objects
+from tests.helpers.viewing import HOSTILE_CLASS, HOSTILE_FILE, ask_json, pack_hostile, pack_objects
 
 # What a notebook keeps of one output.
 MOST_BYTES = 200_000
@@ -86,6 +91,26 @@ def test_a_dataset_shows_its_samples_fields_classes_and_splits(objects: Path) ->
     assert len([name for name, _ in shown.attributes if name == "href"]) == 4
     assert ("stroke", "rgb(61, 158, 245)") in shown.attributes or "rect" in shown.tags
     assert {"svg", "rect", "table"} <= shown.tags
+
+
+@pytest.mark.parametrize("name", ["it's mine", "$(x) `y`", "new\nline", "-rf", "<b> & co"])
+def test_a_command_that_is_shown_is_what_a_shell_takes(
+    numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shutil.copytree(numbered, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with kseq.ShardDataset(name) as dataset, kseq.Viewer(name) as viewer:
+        said = (
+            next(line for line in read(dataset).text.split("  ") if line.startswith("kseq view"))
+            .removeprefix("kseq view ")
+            .strip()
+        )
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        with raises(kseq.errors.ArgumentError, f"kseq view {said}"):
+            dataset.show()
+        assert ask_json(viewer, "about")["path_word"] == said
+    done = subprocess.run(["bash", "-c", f"cd -- {said} && ls"], capture_output=True, timeout=60, check=True)
+    assert b"index.h5" in done.stdout
 
 
 def test_many_classes_and_folds_are_folded(tmp_path: Path) -> None:
@@ -214,6 +239,25 @@ def test_a_look_moves_neither_epoch_nor_pass_and_keeps_no_buffers(numbered: Path
         assert "Batch 3 of epoch 4" in read(looked).text
         assert (looked.epoch, looked._passes.start) == (4, 3)
     assert not recwarn.list
+
+
+def test_a_look_repeats_no_warning_and_takes_none_from_other_threads(numbered: Path) -> None:
+    told = []
+
+    def augment(images: np.ndarray) -> np.ndarray:
+        # Another thread, while this one looks.
+        thread = threading.Thread(target=lambda: warnings.warn("of another thread", stacklevel=1))
+        thread.start()
+        thread.join()
+        return images
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: told.append(str(message))
+        with kseq.Batches(numbered, batch_size=8, rank=0, world_size=3, augment=[augment]) as batches:
+            assert "are left out" in told.pop()
+            read(batches)
+    assert set(told) == {"of another thread"}
 
 
 def test_a_function_that_fails_is_shown_as_text_and_other_ranks_are_not_told(numbered: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ import pytest
 import simplejpeg
 
 import kseq
+from kseq.training.batches_inside import arguments_of
+from kseq_tools.commands import doctor
 from kseq_tools.doctor.disk import measure_disk
 from kseq_tools.doctor.examination import Examination, best_outcome, find_culprit
+from kseq_tools.doctor.examination import examine as examination_of
 from kseq_tools.doctor.report import as_json, as_text
-from kseq_tools.doctor.stepping import Stepping
-from kseq_tools.doctor.trials import Outcome
+from kseq_tools.doctor.stepping import RateStep, Stepping
+from kseq_tools.doctor.trials import Outcome, Trial, _from_both_ends
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says
 from tests.helpers.paths import ROOT
@@ -26,10 +31,10 @@ from tests.helpers.preloaded import build_library
 from tests.helpers.processes import kseq_command
 
 
-def examine(*words: object, **environment: str) -> tuple[dict[str, Any], str]:
+def examine(*words: object, seconds: int = 12, **environment: str) -> tuple[dict[str, Any], str]:
     """What `kseq doctor --json` prints, and what it says before."""
     variables = dict(os.environ, PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3", **environment)
-    command = kseq_command("doctor", *words, "--seconds", "2", "--json")
+    command = kseq_command("doctor", *words, "--seconds", seconds, "--json")
     done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
@@ -53,7 +58,7 @@ def test_large_jpegs_that_are_read_small_are_decoding_and_smaller_ones_are_propo
     assert found["best"]["gain"] > 2
     assert found["best"]["num_bytes"] < found["num_bytes"]
     assert found["stepping"]["waiting_share"] > 0.5
-    assert "about 2 s" in said
+    assert "12 s" in said
     # The sample that was packed otherwise is gone.
     assert beside(tmp_path / "large") == ["large"]
 
@@ -90,6 +95,9 @@ def make_model():
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
+def make_steps():
+    return [kseq.ColorJitter(0.1), lambda images: images]
+
 def make_nothing():
     return 7
 
@@ -114,7 +122,8 @@ def script(numbered: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_python_that_computes_is_the_augmentation_and_a_model_is_its_step(script: Path) -> None:
     pytest.importorskip("jax")
-    found, _ = examine("--batches", f"{script}:make_batches", "--model", f"{script}:make_model", KERAS_BACKEND="jax")
+    words = ("--batches", f"{script}:make_batches", "--model", f"{script}:make_model")
+    found, _ = examine(*words, seconds=30, KERAS_BACKEND="jax")
     assert found["culprit"] == "augmenting"
     assert found["seconds_per_thousand"]["augmenting"] >= 10
     assert [outcome["name"] for outcome in found["outcomes"] if "use_multiprocessing" in outcome["name"]]
@@ -235,6 +244,21 @@ def test_the_disk_is_read_past_the_memory_or_not_at_all(numbered: Path, tmp_path
         (["PATH", "--model", "SCRIPT:fail"], ("--model", "RuntimeError", "no such luck")),
         (["PATH", "--model", "SCRIPT:make_nothing"], ("--model", "int", "Keras")),
         (["--batches", "SCRIPT:make_nothing"], ("--batches", "int", "ShardSequence")),
+        (["--batches", "SCRIPT:make_batches", "--shuffle", "yes"], ("--shuffle", "--batches")),
+        (["--batches", "SCRIPT:make_batches", "--workers", "0"], ("--workers", "--batches")),
+        (["PATH", "--augment", "RandomFlip"], ("--augment 'RandomFlip'", "RandomFlip()")),
+        (["PATH", "--augment", "RandomFlop()"], ("--augment 'RandomFlop()'", "RandomFlop")),
+        (["PATH", "--augment", "pack('a', 'b')"], ("--augment", "pack")),
+        (["PATH", "--augment", "RandomFlip(print(1))"], ("--augment", "print(1)")),
+        (["PATH", "--augment", "RandomFlip(sideways=1)"], ("--augment", "sideways")),
+        (["PATH", "--augment", "SCRIPT:fail"], ("--augment", "RuntimeError", "no such luck")),
+        (["PATH", "--argument", "lay_out=keras"], ("--argument", "'lay_out=keras'", "layout")),
+        (["PATH", "--argument", "layout"], ("--argument", "'layout'", "NAME=VALUE")),
+        (["PATH", "--argument", "scale=1/0"], ("--argument", "'scale=1/0'", "division")),
+        (["PATH", "--argument", "scale='1'*9"], ("--argument", "'1'")),
+        (["PATH", "--argument", "layout=keras", "layout=None"], ("--argument", "layout", "twice")),
+        (["PATH", "--shuffle", "no", "--argument", "shuffle=block"], ("--argument shuffle", "--shuffle")),
+        (["PATH", "--argument", "layout=sideways"], ("layout", "sideways")),
     ],
 )
 def test_what_it_cannot_use_is_one_line(
@@ -245,6 +269,71 @@ def test_what_it_cannot_use_is_one_line(
     *before, line = capsys.readouterr().err.splitlines()
     assert len(before) <= 1
     assert_says(line, *parts)
+
+
+def test_the_examined_call_is_that_of_the_user(
+    script: Path, numbered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[kseq.Batches] = []
+
+    def see(batches: kseq.Batches, *_: object) -> Examination:
+        seen.append(batches)
+        return examination(culprit="step")
+
+    monkeypatch.setattr(doctor, "examine", see)
+    words = ["--split", "val", "--shuffle", "block", "--augment", "kseq.RandomFlip()", "RandomResizedCrop((2, 3))"]
+    words += [f"{script}:make_steps", "--argument", "scale=1/255", "dtype=float32", "layout=keras"]
+    words += ["targets=label", "pad_to=None", "seed=7"]
+    assert main(["doctor", str(numbered), *words]) == 0
+    (batches,) = seen
+    given = arguments_of(batches)
+    assert (batches.split, batches.shuffle, given["scale"], given["seed"]) == ("val", "block", 1 / 255, 7)
+    assert (given["layout"], given["targets"], given["pad_to"]) == ("keras", "label", None)
+    assert [type(step).__name__ for step in given["augment"]] == ["RandomFlip", "RandomResizedCrop", "ColorJitter", "function"]
+    assert batches.input_shape == (2, 3, 3)
+    assert_says(" ".join(capsys.readouterr().out.split()), "change next")
+
+
+def test_a_loader_that_is_slow_is_examined_in_the_time_that_is_given_and_what_is_cut_short_is_said(
+    numbered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    num_loaded = itertools.count()
+
+    def wait(sample: dict[str, Any], _: Any) -> dict[str, Any]:
+        next(num_loaded)
+        time.sleep(0.1)
+        return {"image": sample["image"]}
+
+    with kseq.Batches(numbered, batch_size=32, workers=2, augment=kseq.Compose(wait)) as batches:
+        found = examination_of(batches, RateStep(1000.0), 2.0)
+    # Two workers load 40 samples in 2 s; what is being loaded in the end is loaded.
+    assert next(num_loaded) < 90
+    assert found.cuts and found.seconds_for_all is not None and found.seconds_for_all > 2
+    assert "not tried" in found.cuts[-1]
+    _, *lines = as_text(found).splitlines()
+    assert_says(" ".join(" ".join(lines).split()), "cut short", f"--seconds {found.seconds_for_all}", "not tried")
+    assert max(map(len, lines)) <= 100
+    assert as_json(found)["cuts"] == found.cuts
+
+
+def test_a_step_of_whole_batches_that_load_slowly_is_measured_in_smaller_ones(numbered: Path) -> None:
+    def wait(sample: dict[str, Any], _: Any) -> dict[str, Any]:
+        time.sleep(0.05)
+        return {"image": sample["image"]}
+
+    with kseq.Batches(numbered, batch_size=32, workers=2, augment=kseq.Compose(wait)) as batches:
+        found = examination_of(batches, lambda _: time.sleep(0.2), 2.0)
+    assert found.stepping is not None
+    assert "the step with loading" in found.cuts[0]
+    assert found.stepping.batch_size == 32
+    # Loading takes two workers 0.8 s a batch.
+    assert found.stepping.free == pytest.approx(0.2, rel=0.5)
+    assert found.stepping.fed > 2 * found.stepping.free
+
+
+def test_what_was_not_tried_comes_from_the_middle() -> None:
+    trials = [Trial(name, lambda _: kseq.Batches("nowhere")) for name in "abcde"]
+    assert [trial.name for trial in _from_both_ends(trials)] == ["a", "e", "b", "d", "c"]
 
 
 def test_a_script_that_fails_is_one_line(tmp_path: Path, numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import kseq
+from kseq_tools.commands import demo
 from kseq_tools.console.json_output import error_as_json, print_json
 from kseq_tools.console.parser import subcommands
 from kseq_tools.main import main, make_parser
 from tests.helpers.photos import write_numbered
 
-# They report nothing, or in a form of their own.
-OTHERS = {"bench", "completion", "demo", "preview", "view"}
+# It writes its figures into a file, table by table, for hours: its `--json` names that.
+OTHERS = {"bench"}
 
 # Every other command, in an order in which each has something to do: its words, and a value of its report.
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,6 +39,10 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "add-field": ("add-field {0}/packed price {0}/prices.csv --default 0", {"num_given": 1}),
     "copy": ("copy {0}/packed {0}/copied", {"num_samples": 34}),
     "compact": ("compact {0}/packed", {"num_removed": 0}),
+    "preview": ("preview {0}/packed --split train --count 2", {"num_samples": 2, "split": "train"}),
+    "view": ("view {0}/packed --no-browser --read-only", {"host": "127.0.0.1", "is_private": True, "read_only": True}),
+    "completion": ("completion fish", {"shell": "fish"}),
+    "demo": ("demo --folder {0}/demo", {"num_samples": 1797, "val_accuracy": 0.5}),
     "verify": ("verify {0}/packed", {"damaged": []}),
     "export": ("export {0}/packed {0}/out", {"num_samples": 34}),
 }
@@ -58,8 +63,14 @@ def test_every_command_that_reports_has_the_option() -> None:
     assert set(RUNS) == set(parsers) - OTHERS
 
 
-def test_every_command_prints_its_report_as_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("duckdb")
+def test_every_command_prints_its_report_as_one_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("duckdb", "sklearn", "uvicorn"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(kseq.Viewer, "wait", lambda _: None)
+    # Training it takes twenty seconds, and prints.
+    monkeypatch.setattr(demo, "_train", lambda _: print("1/12") or 0.5)
     write_numbered(tmp_path / "photos", {"daisy": 20, "rose": 10})
     write_numbered(tmp_path / "more", {"tulip": 4})
     (tmp_path / "labels.csv").write_text("id,label\n3,rose\n")
@@ -70,6 +81,45 @@ def test_every_command_prints_its_report_as_one_object(tmp_path: Path, capsys: p
         assert (code, values["command"], values["ok"]) == (0, command, True), values
         assert {name: values[name] for name in expected} == expected, command
     assert values["pack_command"].startswith("kseq pack")
+
+
+def test_view_says_where_it_serves_in_one_line_and_nothing_when_it_ends(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("uvicorn")
+    seen: list[str] = []
+
+    def wait(viewer: kseq.Viewer) -> None:
+        # A program that reads the line serves itself at once.
+        seen.extend([capsys.readouterr().out, viewer.url])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kseq.Viewer, "wait", wait)
+    assert main(["view", str(numbered), "--no-browser", "--json"]) == 130
+    line, url = seen
+    assert line.endswith("}\n") and line.count("\n") == 1
+    values = json.loads(line)
+    assert (values["dataset"], values["url"], values["ok"]) == (str(numbered), url, True)
+    assert url == f"http://{values['host']}:{values['port']}/{values['token']}/"
+    assert capsys.readouterr().out == ""
+    code, values = run(["view", str(numbered.parent / "nowhere"), "--json"], capsys)
+    assert (code, values["error"]["type"]) == (1, "DatasetNotFoundError")
+
+
+def test_preview_says_what_the_thumbnails_would_show(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, values = run(["preview", str(numbered), "--where", "label=b", "--start", "1", "--count", "2", "--json"], capsys)
+    with kseq.ShardDataset(numbered).where("label=b") as chosen:
+        ids = chosen.sample_ids([1, 2]).tolist()
+        assert values["samples"][1] == {
+            "id": ids[1], "source": chosen.source(2), "label": "b", "height": 4, "width": 4, "channels": 3
+        }  # fmt: skip
+        assert (code, values["num_selected"], values["num_samples"]) == (0, len(chosen), 2)
+
+
+def test_completion_says_the_script_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert run(["completion", "bash", "--json"], capsys)[1]["script"] + "\n" == script
 
 
 def test_a_dry_run_is_reported_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,6 +219,26 @@ def test_keys_move_mark_and_open(shown: kseq.Viewer, open_page: OpenPage) -> Non
     assert grid.evaluate("(grid) => document.activeElement === grid")
 
 
+def test_many_thumbnails_have_no_names_and_boxes_can_be_hidden(objects: kseq.Viewer, open_page: OpenPage) -> None:
+    page = open_page(objects)
+    ids_in_sight(page)
+    cell(page, 0).locator(".more").wait_for()
+    before = cell(page, 0).bounding_box()
+    field(page, "Thumbnails").select_option(label="many, no names")
+    cell(page, 0).locator(".more").wait_for(state="hidden")
+    after = cell(page, 0).bounding_box()
+    assert after["height"] == after["width"] < before["width"]
+    # They lie close together, and each is what it was.
+    assert cell(page, 1).bounding_box()["x"] - after["x"] - after["width"] <= 2.5
+    assert "Sample 0" in cell(page, 0).get_attribute("aria-label")
+    drawn = "getComputedStyle(document.querySelector('#cell-0 .thumb')).backgroundImage"
+    wait_until(page, f"{drawn}.includes('side=96') && !{drawn}.includes('plain')")
+    field(page, "boxes").uncheck()
+    wait_until(page, f"{drawn}.includes('plain=1')")
+    cell(page, 1).click()
+    page.get_by_role("dialog").get_by_role("heading", name="Sample 1").wait_for()
+
+
 def test_filters_choose_and_stay_in_the_address(shown: kseq.Viewer, open_page: OpenPage) -> None:
     page = open_page(shown)
     field(page, "Class").select_option(label="b")

@@ -273,6 +273,15 @@ def test_thumbnails_have_the_boxes_in_the_colors_of_their_classes(objects: kseq.
     for place, number in (((40, 70), 0), ((40, 160 + 70), 0), ((30, 160 + 20), 1)):
         assert abs(sprite[place] - color_of(number)).max() < 60, place
     assert abs(sprite[60, 70] - color_of(0)).max() > 60
+    plain = np.asarray(Image.open(io.BytesIO(ask(objects, "api/thumbs", ids="0,1", side=160, plain=1).body))).astype(int)
+    assert abs(plain[40, 70] - color_of(0)).max() > 60
+
+
+def test_odd_boxes_are_an_order_where_there_are_boxes(objects: kseq.Viewer, viewer: kseq.Viewer) -> None:
+    assert ask_json(objects, "rows", order="odd-box")["total"] == ask_json(objects, "about")["num_samples"]
+    about = ask_json(viewer, "about")
+    assert ("odd-box" in about["orders"], "odd-size" in about["orders"], about["draws"]) == (False, True, False)
+    assert ask(viewer, "api/rows", order="odd-box").status == 400
 
 
 def test_boxes_labels_and_masks_lie_where_they_are_stored(objects: kseq.Viewer) -> None:
@@ -314,6 +323,7 @@ def test_orders_by_what_stands_out_begin_with_it(tmp_path: Path) -> None:
 
         assert first("darkest") == first("widest") == "black"
         assert first("brightest") == first("tallest") == first("smallest") == "white"
+        assert first("odd-size") in ("white", "black")
         assert first("flattest") in ("white", "black")
         assert {first("lightest"), first("flattest")} <= {"white", "black"}
         assert ask_json(viewer, "rows", order="broken")["total"] == 0

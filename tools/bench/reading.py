@@ -131,7 +131,7 @@ def measure_reading(table: str, setting: Setting, source: str, say: Any) -> Tabl
 def _copy_options(name: str, table: str, setting: Setting, source: str, say: Any) -> dict[str, int]:
     """How many batches a plain copy writes to in turn: more than the last-level cache holds, or as many as kseq."""
     count = _buffers_of_kseq(table, setting, source, say) if name == COPY_LIKE_KSEQ else buffers_beyond_cache(setting)
-    say(f"{name}: {format_count(count, 'batch').replace('batchs', 'batches')} in turn")
+    say(f"{name}: {format_count(count, 'batch')} in turn")
     return {"buffers": count}
 
 

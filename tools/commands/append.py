@@ -22,7 +22,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_names, printable, shell_word
+from ..console.text import format_bytes, format_count, format_names, printable, shell_path
 
 
 def add_parser(commands: Any) -> None:
@@ -84,5 +84,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {printable(note)}")
     if report.rejected:
         print(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
-        print("\n".join(rejected_lines(report, f" (kseq info --rejected {shell_word(report.path)})")))
+        print("\n".join(rejected_lines(report, f" (kseq info --rejected {shell_path(report.path)})")))
     return 0

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..console.completion import SHELLS, completion_script
+from ..console.json_output import add_json_option, print_json
 
 
 def add_parser(commands: Any) -> None:
@@ -19,11 +20,16 @@ def add_parser(commands: Any) -> None:
         "where it goes.",
     )
     parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help=f"one of {', '.join(SHELLS)}")
+    add_json_option(parser)
     parser.set_defaults(run=partial(_run, commands))
 
 
 def _run(commands: Any, arguments: argparse.Namespace) -> int:
     """Print the script."""
     helps = {action.dest: action.help or "" for action in commands._get_subactions()}
-    print(completion_script(arguments.shell, commands.choices, helps))
+    script = completion_script(arguments.shell, commands.choices, helps)
+    if arguments.json:
+        print_json(arguments, {"shell": arguments.shell, "script": script})
+    else:
+        print(script)
     return 0

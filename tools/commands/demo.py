@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +18,8 @@ from PIL import Image
 import kseq
 from kseq.arguments import path_text
 from kseq.errors import ArgumentError
+
+from ..console.json_output import add_json_option, print_json
 
 _EPOCHS = 12
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -52,19 +56,27 @@ def add_parser(commands: Any) -> None:
         f"({_INSTALL}).",
     )
     parser.add_argument("--folder", metavar="DIR", help="keep photos and dataset here (default: a temporary folder)")
+    add_json_option(parser, "print one JSON object, of an error too; what is told meanwhile goes to stderr")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The whole way, from image files to a validation accuracy; tells before what it does, and afterwards what to do next."""
     backend = _choose_backend()
-    if arguments.folder is not None:
-        return _run_in(Path(path_text("folder", arguments.folder)), backend, "and stay there")
-    with tempfile.TemporaryDirectory(prefix="kseq-demo-") as folder:
-        return _run_in(Path(folder), backend, "and are removed at the end (--folder keeps them)")
+    # With --json, the standard output has the object alone: of what Keras prints as well.
+    with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+        if arguments.folder is not None:
+            facts = _run_in(Path(path_text("folder", arguments.folder)), backend, "and stay there")
+        else:
+            with tempfile.TemporaryDirectory(prefix="kseq-demo-") as folder:
+                facts = _run_in(Path(folder), backend, "and are removed at the end (--folder keeps them)")
+    if arguments.json:
+        print_json(arguments, {"folder": arguments.folder, "backend": backend, **facts})
+    return 0
 
 
-def _run_in(folder: Path, backend: str, kept: str) -> int:
+def _run_in(folder: Path, backend: str, kept: str) -> dict[str, Any]:
+    """All of it; returns what `--json` says."""
     print(_BEFORE.format(backend=backend, folder=folder, kept=f", {kept}"), flush=True)
     started = time.monotonic()
     photos, dataset = folder / "digits", folder / "digits-packed"
@@ -76,9 +88,10 @@ def _run_in(folder: Path, backend: str, kept: str) -> int:
     print(f"{report.num_samples:,} packed into {dataset} in {report.seconds:.1f} s: ", end="")
     print(", ".join(f"{sum(counts):,} {split}" for split, counts in report.class_counts.items()), flush=True)
     accuracy = _train(dataset)
-    print(f"validation accuracy {accuracy:.3f} after {_EPOCHS} epochs, {time.monotonic() - started:.0f} s in all")
+    passed = time.monotonic() - started
+    print(f"validation accuracy {accuracy:.3f} after {_EPOCHS} epochs, {passed:.0f} s in all")
     print(_AFTER)
-    return 0
+    return {"num_samples": report.num_samples, "epochs": _EPOCHS, "val_accuracy": accuracy, "seconds": passed}
 
 
 def _choose_backend() -> str:

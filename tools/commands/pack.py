@@ -29,7 +29,7 @@ from ..console.options import (
 from ..console.progress import Progress
 from ..console.proposals import look_around
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_names, printable, shell_word
+from ..console.text import format_bytes, format_count, format_names, printable, shell_path
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -109,7 +109,7 @@ def _run(parser: Any, arguments: argparse.Namespace) -> int:
     if arguments.source is None and _is_bare(parser, arguments):
         return _propose(arguments)
     if arguments.source is None or arguments.dataset is None:
-        source = "SOURCE" if arguments.source is None else shell_word(arguments.source)
+        source = "SOURCE" if arguments.source is None else shell_path(arguments.source)
         parser.error(f"DATASET, the folder to make, is missing, as in: kseq pack {source} flowers")
     with dask_executor(arguments.dask) as executor, Progress() as progress:
         report = kseq.pack(
@@ -162,7 +162,7 @@ def _summary(report: kseq.PackReport, with_all_classes: bool) -> str:
     shards, size = format_count(report.num_shards, "shard"), format_bytes(report.num_bytes)
     outcome = f"packed into {printable(report.path)}: {shards}, {size}, {report.seconds:.1f} s ({rate:,.0f} images/s)"
     left_out = f"{len(report.rejected):,} of {report.num_found:,} files were left out:"
-    remedy = f" (kseq info --rejected {shell_word(report.path)})"
+    remedy = f" (kseq info --rejected {shell_path(report.path)})"
     hint = all_classes_hint(report.path)
     return "\n".join(_lines(report, with_all_classes, hint, outcome, "were", [left_out, *rejected_lines(report, remedy)]))
 

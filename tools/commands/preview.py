@@ -15,6 +15,7 @@ from kseq.arguments import is_url, whole
 from kseq.errors import ArgumentError
 
 from ..console.half_blocks import draw, has_colors, true_colors
+from ..console.json_output import add_json_option, print_json
 from ..console.options import add_storage_options, storage_options
 from ..console.text import display_width, format_count, line_length, printable
 
@@ -43,12 +44,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--width", type=int, default=_WIDTH, metavar="N", help="of a thumbnail, in characters (default: %(default)s)"
     )
+    add_json_option(parser, "print one JSON object, of an error too: what is known of the samples, without thumbnails")
     add_storage_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the thumbnails, as many side by side as there is room for."""
+    """Print the thumbnails, as many side by side as there is room for; or what is known of the samples."""
     count, width = whole("count", arguments.count, 1), whole("width", arguments.width, _NARROWEST)
     if width > _WIDEST:
         raise ArgumentError(f"--width {width}: allowed are {_NARROWEST} to {_WIDEST} characters")
@@ -62,12 +64,40 @@ def run(arguments: argparse.Namespace) -> int:
         if image is None or not len(chosen):
             raise ArgumentError(f"{arguments.dataset}: the selection has no sample with an image: kseq info lists the splits")
         positions = _positions(len(chosen), count, arguments.start)
+        if arguments.json:
+            print_json(arguments, _facts(chosen, positions, image))
+            return 0
         across = max((line_length() + _GAP) // (width + _GAP), 1)
         for start in range(0, len(positions), across):
             cells = [_cell(chosen, position, image, width) for position in positions[start : start + across]]
             print("\n".join(_side_by_side(cells, width)), end="\n\n", flush=True)
         print(f"{len(positions):,} of {format_count(len(chosen), 'sample')}")
     return 0
+
+
+def _facts(dataset: kseq.ShardDataset, positions: Sequence[int], image: str) -> dict[str, Any]:
+    """What `--json` says of the samples that the thumbnails would be of."""
+    samples = []
+    for position in positions:
+        height, width, channels = dataset[position][image].shape
+        samples.append(
+            {
+                "id": int(dataset.sample_ids([position])[0]),
+                "source": dataset.source(position),
+                "label": _class_name(dataset, position),
+                "height": height,
+                "width": width,
+                "channels": channels,
+            }
+        )
+    selected = {"path": dataset.path, "split": dataset.split, "num_selected": len(dataset)}
+    return {**selected, "num_samples": len(samples), "samples": samples}
+
+
+def _class_name(dataset: kseq.ShardDataset, position: int) -> str | None:
+    if "label" not in dataset.fields:
+        return None
+    return dataset.class_names[int(dataset.take([position]).values("label")[0])]
 
 
 def _positions(num_samples: int, count: int, start: int | None) -> Sequence[int]:
@@ -85,9 +115,9 @@ def _cell(dataset: kseq.ShardDataset, position: int, image: str, width: int) -> 
     colors = has_colors(os.environ, is_terminal=sys.stdout.isatty(), encoding=sys.stdout.encoding)
     height, length = pixels.shape[:2]
     words = [f"#{int(dataset.sample_ids([position])[0])}"]
-    if "label" in dataset.fields:
-        label = int(dataset.take([position]).values("label")[0])
-        words.append(printable(dataset.class_names[label]))
+    name = _class_name(dataset, position)
+    if name is not None:
+        words.append(printable(name))
     every_color = true_colors(os.environ)
     lines = draw(_as_rgb(pixels), width, colors=colors, every_color=every_color)
     missing = width - (lines[0].count("\N{UPPER HALF BLOCK}") or len(lines[0]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import kseq
 
+from ..console.json_output import add_json_option, print_json_line
 from ..console.options import add_storage_options, storage_options
 from ..console.text import printable
 
@@ -31,6 +32,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--port", metavar="PORT", type=int, default=0, help="port to listen at (default: one that is free)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     parser.add_argument("--read-only", action="store_true", help="change nothing: marked samples can be saved as a list")
+    add_json_option(parser, "print one JSON object, in one line, before it serves; or of an error")
     add_storage_options(parser)
     parser.set_defaults(run=run)
 
@@ -51,9 +53,24 @@ def run(arguments: argparse.Namespace) -> int:
                 f"encrypted: who has its address may {may}",
                 file=sys.stderr,
             )
-        print(f"{printable(arguments.dataset)}: {viewer.url}", flush=True)
+        if arguments.json:
+            print_json_line(arguments, _facts(arguments, viewer))
+        else:
+            print(f"{printable(arguments.dataset)}: {viewer.url}", flush=True)
         print("Ctrl-C ends it", file=sys.stderr)
         if not arguments.no_browser:
             viewer.open_browser()
         viewer.wait()
     return 0
+
+
+def _facts(arguments: argparse.Namespace, viewer: kseq.Viewer) -> dict[str, Any]:
+    return {
+        "dataset": arguments.dataset,
+        "url": viewer.url,
+        "host": arguments.host,
+        "port": viewer.port,
+        "token": viewer.token,
+        "is_private": viewer.is_private,
+        "read_only": arguments.read_only,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import kseq
 from kseq.arguments import path_text
 
-from .text import shell_word
+from .text import shell_path
 
 __all__ = ["all_classes_hint", "count"]
 
@@ -18,4 +18,4 @@ def count(path: str) -> kseq.SplitCounts:
 
 def all_classes_hint(path: str) -> str:
     """Where the classes of a dataset are that a table folds."""
-    return f"kseq info --classes {shell_word(path)} lists all"
+    return f"kseq info --classes {shell_path(path)} lists all"

@@ -2,6 +2,7 @@
 
 Of a command that did its work: `command`, `ok` (false where `kseq verify` found damage) and the attributes of its report by
 their names. Of one that did not: `command`, `ok` (false) and `error`, an object of `type`, `message` and `exit_code`.
+`kseq view` prints it in one line, before it serves.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["add_json_option", "error_as_json", "print_json"]
+__all__ = ["add_json_option", "error_as_json", "print_json", "print_json_line"]
 
 
 def add_json_option(parser: argparse._ActionsContainer, text: str = "print one JSON object, of an error too") -> None:
@@ -33,6 +34,12 @@ def print_json(arguments: argparse.Namespace, report: Any, *, ok: bool = True, *
         more: Further values.
     """
     print(_text({"command": arguments.command, "ok": ok, **_plain(report), **_plain(more)}))
+
+
+def print_json_line(arguments: argparse.Namespace, values: Mapping[str, Any]) -> None:
+    """Print the object in one line, at once, of a command that goes on then: how that ends, its exit code says alone."""
+    print(json.dumps({"command": arguments.command, "ok": True, **_plain(values)}), flush=True)
+    arguments.json = None
 
 
 def error_as_json(command: str | None, kind: str, message: str, exit_code: int) -> str:

@@ -9,7 +9,7 @@ import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, SourceError
 
 from .parser import closest
-from .text import shell_word
+from .text import shell_path
 
 __all__ = ["next_step"]
 
@@ -25,12 +25,12 @@ def next_step(error: kseq.KseqError, arguments: argparse.Namespace) -> str:
     dataset, source = (getattr(arguments, name, None) for name in ("dataset", "source"))
     if isinstance(error, DatasetNotFoundError) and isinstance(dataset, str) and text.endswith("no such folder"):
         guess = _neighbour(dataset)
-        return f": did you mean {guess}?" if guess else f": kseq pack SOURCE {shell_word(dataset)} makes it"
+        return f": did you mean {guess}?" if guess else f": kseq pack SOURCE {shell_path(dataset)} makes it"
     if isinstance(error, SourceError) and isinstance(source, str) and not os.path.lexists(source):
         guess = _neighbour(source)
         return f"; did you mean {guess}?" if guess else ""
     if isinstance(error, DamagedError) and isinstance(dataset, str) and arguments.command != "verify":
-        return f" (kseq verify {shell_word(dataset)} lists all that is damaged)"
+        return f" (kseq verify {shell_path(dataset)} lists all that is damaged)"
     return ""
 
 
@@ -42,4 +42,4 @@ def _neighbour(path: str) -> str | None:
     except OSError:
         return None
     guess = closest(name, names)
-    return None if guess is None else shell_word(os.path.join(folder, guess))
+    return None if guess is None else shell_path(os.path.join(folder, guess))

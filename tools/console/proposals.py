@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import kseq
 
-from .text import display_width, format_count, format_names, line_length, printable, shell_word
+from .text import display_width, format_count, format_names, line_length, printable, shell_path
 
 __all__ = ["Proposal", "Surroundings", "look_around"]
 
@@ -99,7 +99,7 @@ class Surroundings:
         if len(self.refused) > _MOST_REFUSED:
             lines.append(f"  nor {format_count(len(self.refused) - _MOST_REFUSED, 'other thing')}")
         commands = [proposal.command for proposal in self.proposals]
-        commands += [f"kseq info {shell_word(name)}" for name in self.datasets]
+        commands += [f"kseq info {shell_path(name)}" for name in self.datasets]
         lines += ["", "try", *(f"  {printable(command)}" for command in commands)]
         return [*lines, "", "--dry-run shows what would be packed, and writes nothing; kseq pack --help shows more"]
 
@@ -147,8 +147,7 @@ def _propose(folder: str, name: str, taken: set[str], deadline: float) -> Propos
     if not os.path.isdir(path) and suffix.lower() in _OTHER_SUFFIXES:
         return None
     target = _target(folder, name, taken)
-    # A name that begins with a dash would be an option.
-    words = ["kseq", "pack", *(shell_word(f"./{word}" if word.startswith("-") else word) for word in (name, target))]
+    words = ["kseq", "pack", shell_path(name), shell_path(target)]
     if suffix.lower() in _COMPRESSED or _is_large(path, deadline):
         return None if name == "." else Proposal(name, " ".join(words))
     with warnings.catch_warnings():

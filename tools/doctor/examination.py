@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from kseq.arguments import is_url
 from kseq.training.batches import describe
 from kseq.training.batches_inside import arguments_of, dataset_of, num_workers, open_again
 
+from .budget import Budget
 from .disk import measure_disk, memory_bytes
 from .loading import Cursor, measure_rate, measure_stages, without_checksums
 from .stepping import RateStep, Step, Stepping, measure_stepping
@@ -24,8 +26,8 @@ STAGES = ("reading", "decoding", "augmenting", "assembling")
 _DISK, _STAGES, _LOADING, _STEPS, _TRIALS = 0.04, 0.06, 0.06, 0.12, 0.45
 # Less than that of a step is no waiting that one could do something about.
 _LITTLE_WAITING = 0.05
-# What is tried is tried in batches that one thread fills in so many seconds, and in no fewer samples.
-_BATCH_SECONDS, _LEAST_SAMPLES = 0.3, 8
+# What is tried is tried in batches that one thread fills in so many seconds; each worker has a sample of it.
+_BATCH_SECONDS = 0.3
 # A collection that takes more than this share of the memory is read from the disk in each epoch.
 _MOST_IN_MEMORY = 0.8
 # A setting that gains less is not worth changing; and among those that gain nearly the most, the easiest is proposed.
@@ -54,6 +56,9 @@ class Examination:
         outcomes: What trials came to; none where nothing is to be gained.
         culprit: Who is waited for: `"step"`, or a stage of loading.
         best: The setting to change next; None if none of those that were tried gains enough.
+        seconds: How long all of this took.
+        cuts: What there was no time for, in words.
+        seconds_for_all: About how long it would take with that; None if nothing was left out.
     """
 
     path: str
@@ -71,6 +76,9 @@ class Examination:
     outcomes: list[Outcome]
     culprit: str
     best: Outcome | None
+    seconds: float = 0.0
+    cuts: tuple[str, ...] = ()
+    seconds_for_all: int | None = None
 
     @property
     def fits_in_memory(self) -> bool:
@@ -79,23 +87,23 @@ class Examination:
 
 
 def examine(batches: kseq.Batches, step: Step | RateStep | None, seconds: float) -> Examination:
-    """Measure for about so many seconds.
+    """Measure for so many seconds, and by what is being measured when they are over; what there was no time for is noted.
 
     Args:
         batches: Of the present setting.
         step: A training step, or how many images per second it takes; None if there is none.
         seconds: How long.
     """
-    cursor, dataset = Cursor(), dataset_of(batches)
+    budget, cursor, dataset = Budget(seconds), Cursor(), dataset_of(batches)
     path = str(dataset.path)
-    disk_rate = None if is_url(path) else measure_disk(dataset, max(1, num_workers(batches)), _DISK * seconds)
-    costs = measure_stages(batches, cursor, _STAGES * seconds)
+    disk_rate = None if is_url(path) else measure_disk(dataset, max(1, num_workers(batches)), budget.share(_DISK))
+    costs = measure_stages(batches, cursor, budget.share(_STAGES))
     with _paced(batches, costs) as paced:
-        # A step of a model has the size that it has.
-        stepped = paced if isinstance(step, RateStep) else batches
-        stepping = None if step is None else measure_stepping(stepped, step, cursor, _STEPS * seconds)
+        stepping = None
+        if step is not None:
+            stepping = measure_stepping(batches, paced, step, cursor, budget.share(_STEPS), budget)
         before = paced.stats
-        rate = measure_rate(paced, cursor, _LOADING * seconds)
+        rate = measure_rate(paced, cursor, budget.share(_LOADING))
         cpu = (paced.stats - before).per_thousand()["cpu"]
         in_processes = bool(arguments_of(batches)["use_multiprocessing"])
         examined = Examination(
@@ -106,15 +114,18 @@ def examine(batches: kseq.Batches, step: Step | RateStep | None, seconds: float)
         outcomes = []
         if culprit != "step":
             trials = list_trials(paced, culprit)
-            outcomes = measure_trials(paced, trials, cursor, _TRIALS * seconds / (2 * len(trials) + 1))
-    fields = {name: getattr(examined, name) for name in Examination.__dataclass_fields__}
-    return Examination(**{**fields, "outcomes": outcomes, "culprit": culprit, "best": best_outcome(outcomes, stepping)})
+            outcomes = measure_trials(paced, trials, cursor, budget.share(_TRIALS) / (2 * len(trials) + 1), budget)
+    best, cuts = best_outcome(outcomes, stepping), tuple(budget.cuts)
+    return dataclasses.replace(
+        examined, outcomes=outcomes, culprit=culprit, best=best, seconds=budget.passed, cuts=cuts,
+        seconds_for_all=budget.seconds_for_all,
+    )  # fmt: skip
 
 
 def _paced(batches: kseq.Batches, costs: kseq.InputStats) -> kseq.Batches:
     """The same in smaller batches where one takes long, so that some of them fit into the time."""
     seconds_each = max(costs.waiting, costs.cpu) / max(costs.num_samples, 1)
-    size = int(min(batches.batch_size, max(_LEAST_SAMPLES, _BATCH_SECONDS / max(seconds_each, 1e-9))))
+    size = int(min(batches.batch_size, max(1, num_workers(batches), _BATCH_SECONDS / max(seconds_each, 1e-9))))
     changed: dict[str, Any] = {} if size == batches.batch_size else {"batch_size": size, "global_batch_size": None}
     return open_again(batches, **changed, **without_checksums(batches))
 

@@ -14,7 +14,9 @@ __all__ = ["Cursor", "measure_rate", "measure_stages", "take", "without_checksum
 # The stages are measured in batches of so many samples at most: of slow ones, few are enough.
 _MOST_SAMPLES = 16
 _LEAST_BATCHES = 4
-# So many batches are not counted: workers start, files are opened.
+# So many samples, one by one, say how many a batch may have.
+_PROBES = 2
+# So many batches are not counted: workers start, files are opened. Of batches that take long, one is enough.
 _WARM_UP = 2
 
 
@@ -47,10 +49,12 @@ def take(batches: Iterator[Any], seconds: float) -> tuple[int, float]:
 
 
 def measure_rate(batches: kseq.Batches, cursor: Cursor, seconds: float) -> float:
-    """Samples per second, of who does nothing but to ask for batches."""
-    coming = cursor.batches(batches)
+    """Samples per second, of who does nothing but to ask for batches: for so many seconds, and in two batches at least."""
+    coming, started = cursor.batches(batches), time.perf_counter()
     for _ in range(_WARM_UP):
         next(coming)
+        if time.perf_counter() - started >= seconds:
+            break
     before = batches.stats
     _, passed = take(coming, seconds)
     return (batches.stats - before).num_samples / passed
@@ -64,16 +68,27 @@ def without_checksums(batches: kseq.Batches) -> dict[str, Any]:
 
 
 def measure_stages(batches: kseq.Batches, cursor: Cursor, seconds: float) -> kseq.InputStats:
-    """What the stages cost, on one thread, which nothing holds up."""
-    size = min(batches.batch_size, _MOST_SAMPLES)
-    changed: dict[str, Any] = {"workers": 0, "use_multiprocessing": False, "batch_size": size, "global_batch_size": None}
+    """What the stages cost, on one thread, which nothing holds up; of very slow samples, in a few of them."""
+    changed: dict[str, Any] = {"workers": 0, "use_multiprocessing": False, "global_batch_size": None}
     # What is shared out among ranks has the batch size of one.
     changed |= {"rank": 0, "world_size": 1} if arguments_of(batches)["world_size"] != 1 else {}
-    with open_again(batches, **changed, **without_checksums(batches)) as alone:
+    changed |= without_checksums(batches)
+    with open_again(batches, batch_size=1, **changed) as single:
+        coming = cursor.batches(single)
+        next(coming)
+        passed = sum(take(coming, 0.0)[1] for _ in range(_PROBES))
+        # With the first one: opening files is little beside samples that take long.
+        probed = single.stats
+    each = max(passed / _PROBES, 1e-9)
+    size = min(batches.batch_size, _MOST_SAMPLES, int(seconds / (each * (_LEAST_BATCHES + 1))))
+    if size < 1:
+        # There is no time for more.
+        return probed
+    with open_again(batches, batch_size=size, **changed) as alone:
         coming = cursor.batches(alone)
         next(coming)
         before = alone.stats
         for _ in range(_LEAST_BATCHES - 1):
             next(coming)
-        take(coming, seconds)
+        take(coming, seconds * (1 - _LEAST_BATCHES / (_LEAST_BATCHES + 1)))
         return alone.stats - before

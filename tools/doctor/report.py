@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,7 @@ _CULPRITS = {
     "assembling": "assembling: what makes arrays of samples, and batches of arrays, takes too long",
 }
 
+_WIDEST_LINE = 100
 # Of a setting that cannot be used, with the reason.
 _WIDEST_NAME = 80
 
@@ -49,13 +51,22 @@ def as_text(examined: Examination) -> str:
     lines.append(f"who is waited for: {_CULPRITS[examined.culprit]}")
     if examined.outcomes:
         lines += ["", format_table(_tried(examined))]
+    if examined.cuts:
+        lines += ["", *_cut_short(examined)]
     return "\n".join([*lines, "", _change(examined)])
+
+
+def _cut_short(examined: Examination) -> list[str]:
+    text = f"cut short after {examined.seconds:.0f} s: {'; '.join(examined.cuts)}"
+    return [*textwrap.wrap(printable(text), _WIDEST_LINE), f"  --seconds {examined.seconds_for_all} would have time for that"]
 
 
 def _measured(examined: Examination) -> list[str]:
     parts = examined.costs.per_thousand()
     stages = ", ".join(f"{stage} {parts[stage]:.2f}" for stage in STAGES)
-    alone = 1000 / max(sum(parts[stage] for stage in STAGES), 1e-9)
+    # A function of the user may wait for something, which no stage counts.
+    waiting = 1000 * examined.costs.waiting / max(examined.costs.num_samples, 1)
+    alone = 1000 / max(sum(parts[stage] for stage in STAGES), waiting, 1e-9)
     kind = "process" if examined.in_processes else "thread"
     count = examined.num_workers
     readers = f"{count} {kind}{'es' if kind == 'process' and count != 1 else 's' * (count != 1)}" if count else "no workers"
@@ -92,7 +103,8 @@ def _change(examined: Examination) -> str:
         return "change next: nothing in loading; only a faster step makes the training faster"
     best = examined.best
     if best is None or best.gain is None:
-        return f"change next: nothing that was tried gains a tenth; what can:\n  {_ADVICE[examined.culprit]}"
+        tried = "nothing that was tried gains a tenth" if examined.outcomes else "nothing was tried"
+        return f"change next: {tried}; what can help:\n  {_ADVICE[examined.culprit]}"
     gain = f"{best.gain:.2f} times as many images/s"
     stepping = examined.stepping
     if stepping is not None:

@@ -14,12 +14,15 @@ import kseq
 from kseq.errors import ArgumentError
 from kseq.training.batches_inside import open_again
 
+from .budget import Budget
 from .loading import Cursor
 
 __all__ = ["RateStep", "Step", "Stepping", "measure_stepping", "model_step"]
 
+# So many steps are not counted; of steps that take long, one.
 _WARM_UP = 3
-_LEAST_STEPS = 3
+# A fed step is measured with so many whole batches that are loaded, at least.
+_FED_BATCHES = 3
 
 Step = Callable[[Any], object]
 
@@ -69,24 +72,42 @@ def model_step(model: Any) -> Step:
     return step
 
 
-def measure_stepping(batches: kseq.Batches, step: Step | RateStep, cursor: Cursor, seconds: float) -> Stepping:
+def measure_stepping(
+    batches: kseq.Batches, paced: kseq.Batches, step: Step | RateStep, cursor: Cursor, seconds: float, budget: Budget
+) -> Stepping:
     """Both times of a step, each measured for so many seconds.
+
+    Args:
+        batches: Those of the training.
+        paced: The same, smaller where one takes long.
+        step: The step.
+        cursor: Where to read on.
+        seconds: How long.
+        budget: Gets a note where the step is not measured with whole batches that are loaded.
 
     Raises:
         ArgumentError: If the step fails: the model does not go with the batches.
     """
     if isinstance(step, RateStep):
-        return _measure_waiting(batches, step.seconds(batches.batch_size), cursor, seconds)
-    # Nothing is read ahead meanwhile, which would take cores from a free step, and give a fed one a good start.
-    with open_again(batches, workers=0, use_multiprocessing=False) as alone:
-        batch = next(cursor.batches(alone))
+        # A step that takes its time whatever its batch is as well measured in smaller ones.
+        return _measure_waiting(paced, step.seconds(paced.batch_size), cursor, seconds)
+    started = time.perf_counter()
+    # It is closed before a step: what is read ahead would take cores from a free step, and give a fed one a good start.
+    with open_again(batches, max_queue_size=1) as first:
+        batch = next(cursor.batches(first))
+    loading = time.perf_counter() - started
     try:
         free = _mean_step(itertools.repeat(batch), step, seconds, _WARM_UP)
     except Exception as error:
         line = next(iter(str(error).splitlines()), "")
         raise ArgumentError(f"--model: a step on a batch fails: {type(error).__name__}: {line}") from error
-    with open_again(batches) as fed:
-        return Stepping(free, _mean_step(cursor.batches(fed), step, seconds, 1), batches.batch_size)
+    if _FED_BATCHES * loading > seconds and paced.batch_size < batches.batch_size:
+        budget.cut(f"the step with loading: measured in batches of {paced.batch_size}", _FED_BATCHES * loading)
+        pause = free * paced.batch_size / batches.batch_size
+        fed = _measure_waiting(paced, pause, cursor, seconds).fed * batches.batch_size / paced.batch_size
+        return Stepping(free, fed, batches.batch_size)
+    with open_again(batches) as fed_batches:
+        return Stepping(free, _mean_step(cursor.batches(fed_batches), step, seconds, 1), batches.batch_size)
 
 
 def _measure_waiting(batches: kseq.Batches, pause: float, cursor: Cursor, seconds: float) -> Stepping:
@@ -95,7 +116,7 @@ def _measure_waiting(batches: kseq.Batches, pause: float, cursor: Cursor, second
     with open_again(batches) as fed:
         coming = cursor.batches(fed)
         next(coming)
-        while time.perf_counter() - started < seconds or count < _LEAST_STEPS:
+        while time.perf_counter() - started < seconds or not count:
             time.sleep(pause)
             asked = time.perf_counter()
             next(coming)
@@ -105,10 +126,13 @@ def _measure_waiting(batches: kseq.Batches, pause: float, cursor: Cursor, second
 
 def _mean_step(batches: Iterator[Any], step: Step, seconds: float, warm_up: int) -> float:
     """The mean seconds of a step with its batch, after so many that are not counted."""
+    started = time.perf_counter()
     for _ in range(warm_up):
         step(next(batches))
+        if time.perf_counter() - started >= seconds:
+            break
     count, started, passed = 0, time.perf_counter(), 0.0
-    while passed < seconds or count < _LEAST_STEPS:
+    while passed < seconds or not count:
         step(next(batches))
         count += 1
         passed = time.perf_counter() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import numpy as np
 import kseq
 from kseq.arguments import is_url
 from kseq.platforms.processes import usable_cores
+from kseq.reading.dataset import sample_reader
 from kseq.training.batches_inside import arguments_of, dataset_of, num_workers, open_again
 
+from .budget import Budget
 from .disk import num_stored
 from .loading import Cursor, measure_rate
 from .packed_sample import open_packed_sample
@@ -39,11 +42,11 @@ class Trial:
 
     Attributes:
         name: As the user writes it.
-        open: Opens batches with it, and closes them.
+        open: Opens batches with it, and closes them; gets how many seconds it may take to prepare something.
     """
 
     name: str
-    open: Callable[[], AbstractContextManager[kseq.Batches]]
+    open: Callable[[float], AbstractContextManager[kseq.Batches]]
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,12 @@ def list_trials(batches: kseq.Batches, stage: str) -> list[Trial]:
         stage: That in which loading spends most.
     """
     changes = _changed_arguments(batches, stage)
-    trials = [Trial(name, partial(open_again, batches, **changed)) for name, changed in changes.items()]
+    trials = [Trial(name, partial(_open_changed, batches, changed)) for name, changed in changes.items()]
     return [*trials, *_packings(batches, stage)]
+
+
+def _open_changed(batches: kseq.Batches, changed: dict[str, Any], _: float) -> kseq.Batches:
+    return open_again(batches, **changed)
 
 
 def _changed_arguments(batches: kseq.Batches, stage: str) -> dict[str, dict[str, Any]]:
@@ -114,8 +121,9 @@ def _packings(batches: kseq.Batches, stage: str) -> Iterator[Trial]:
     if len(images) != 1 or images[0].name != "image" or images[0].color_mode is None or np.dtype(images[0].dtype) != np.uint8:
         return
     (image,), size = images, _packed_size(batches)
-    sizes = [dataset_of(batches)[number]["image"].shape[:2] for number in _some(len(dataset_of(batches)))]
-    is_larger = statistics.mean(height * width for height, width in sizes) > _LARGER * size[0] * size[1]
+    dataset = dataset_of(batches)
+    sizes = sample_reader(dataset).locate(dataset.sample_ids(_some(len(dataset)))).sizes(image.name)
+    is_larger = float(sizes.prod(axis=1, dtype=np.int64).mean()) > _LARGER * size[0] * size[1]
     wanted = {
         "jpeg": is_larger if image.encoded else stage == "reading",
         "raw": image.encoded and stage in ("decoding", "assembling"),
@@ -141,14 +149,30 @@ def _packed_size(batches: kseq.Batches) -> tuple[int, int]:
     return height, width
 
 
-def measure_trials(batches: kseq.Batches, trials: list[Trial], cursor: Cursor, seconds: float) -> list[Outcome]:
-    """What each trial came to, beside the present setting before and after it: other jobs of the machine come and go."""
-    outcomes = []
+def measure_trials(batches: kseq.Batches, trials: list[Trial], cursor: Cursor, seconds: float, budget: Budget) -> list[Outcome]:
+    """What each trial came to, beside the present setting before and after it: other jobs of the machine come and go.
+
+    The first and the last come first, since what is easiest to change and what changes most are at the two ends.
+
+    Args:
+        batches: Of the present setting.
+        trials: What to try.
+        cursor: Where to read on.
+        seconds: How long each measurement takes, if not longer; there are two for each trial, and one.
+        budget: Trials for which it leaves no time are not begun, and noted there.
+    """
+    outcomes: dict[str, Outcome] = {}
+    started = time.perf_counter()
     before = _measure_again(batches, cursor, seconds)
-    for trial in trials:
+    # A trial takes about as long as the slowest so far; what comes first, twice as long as a look at the present setting.
+    longest = 2 * (time.perf_counter() - started)
+    for trial in _from_both_ends(trials):
+        if budget.left < longest:
+            break
+        started = time.perf_counter()
         rate = error = num_bytes = None
         try:
-            with trial.open() as changed:
+            with trial.open(seconds) as changed:
                 sample, whole = dataset_of(changed), dataset_of(batches)
                 is_packed = sample.path != whole.path
                 rate = measure_rate(changed, Cursor() if is_packed else cursor, seconds)
@@ -158,9 +182,19 @@ def measure_trials(batches: kseq.Batches, trials: list[Trial], cursor: Cursor, s
             error = f"{type(failure).__name__}: {next(iter(str(failure).splitlines()), '')}"
         after = _measure_again(batches, cursor, seconds)
         gain = None if rate is None else rate / statistics.mean([before, after])
-        outcomes.append(Outcome(trial.name, rate, gain, error, num_bytes))
+        outcomes[trial.name] = Outcome(trial.name, rate, gain, error, num_bytes)
         before = after
-    return outcomes
+        longest = max(longest, time.perf_counter() - started)
+    untried = [trial.name for trial in trials if trial.name not in outcomes]
+    if untried:
+        budget.cut(f"not tried: {', '.join(untried)}", len(untried) * longest)
+    return [outcomes[trial.name] for trial in trials if trial.name in outcomes]
+
+
+def _from_both_ends(trials: list[Trial]) -> list[Trial]:
+    order = [trials[number // 2 if number % 2 == 0 else -1 - number // 2] for number in range(len(trials))]
+    assert len({trial.name for trial in order}) == len(trials)
+    return order
 
 
 def _measure_again(batches: kseq.Batches, cursor: Cursor, seconds: float) -> float:

@@ -13,13 +13,18 @@ const MOST_REQUESTS = 3;
 // piece: small steps are exact, and a jump goes where it would in a room of the true height.
 const MOST_HEIGHT = 2_000_000;
 
+// Thumbnails of less than so many pixels have no names below, and lie close together: as many as possible, for a first look.
+const LEAST_NAMED = 96;
 const GAP = 8;
+const CLOSE_GAP = 2;
 const CAPTION = 46;
 
 export class Grid {
   constructor(tile, onOpen) {
     this.onOpen = onOpen;
     this.tile = tile;
+    // Whether thumbnails have nothing drawn over them.
+    this.isPlain = false;
     this.query = {};
     this.total = 0;
     this.active = 0;
@@ -59,8 +64,9 @@ export class Grid {
     this.draw();
   }
 
-  setTile(tile) {
+  setTile(tile, isPlain = this.isPlain) {
     this.tile = tile;
+    this.isPlain = isPlain;
     this.pages.clear();
     this.measure(true);
     this.reveal(this.active);
@@ -71,20 +77,24 @@ export class Grid {
     const style = getComputedStyle(this.element);
     const padding = window.matchMedia("(max-width: 45rem)").matches ? 19.2 : 32;
     const width = this.element.clientWidth - padding;
-    const least = Math.min(this.tile, Math.max(80, Math.floor((width - GAP) / 2)));
-    const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
+    const isBare = this.tile < LEAST_NAMED;
+    this.gap = isBare ? CLOSE_GAP : GAP;
+    const least = Math.min(this.tile, Math.max(80, Math.floor((width - this.gap) / 2)));
+    const columns = Math.max(1, Math.floor((width + this.gap) / (least + this.gap)));
     // The tiles of a row fill it.
-    const tile = Math.max(40, Math.floor((width + GAP) / columns) - GAP);
+    const tile = Math.max(40, Math.floor((width + this.gap) / columns) - this.gap);
     this.element.style.setProperty("--tile", `${tile}px`);
+    this.element.style.setProperty("--gap", `${this.gap}px`);
+    this.element.classList.toggle("bare", isBare);
     const isSame = columns === this.columns && tile === this.shownTile && style.height === this.shownHeight;
     if (isSame && !isForced) return;
     const isFirst = this.columns === undefined;
     this.columns = columns;
     this.shownTile = tile;
     this.shownHeight = style.height;
-    this.rowHeight = tile + CAPTION + GAP;
+    this.rowHeight = tile + (isBare ? 0 : CAPTION) + this.gap;
     this.numRows = Math.ceil(this.total / columns);
-    this.fullHeight = this.numRows * this.rowHeight + GAP;
+    this.fullHeight = this.numRows * this.rowHeight + this.gap;
     this.roomHeight = Math.min(this.fullHeight, MOST_HEIGHT);
     this.room.style.height = `${this.roomHeight}px`;
     this.element.setAttribute("aria-rowcount", this.numRows);
@@ -142,7 +152,7 @@ export class Grid {
     const top = row * this.rowHeight;
     const height = this.element.clientHeight;
     if (top < this.top) this.goTo(top);
-    else if (top + this.rowHeight > this.top + height) this.goTo(top + this.rowHeight + GAP - height);
+    else if (top + this.rowHeight > this.top + height) this.goTo(top + this.rowHeight + this.gap - height);
   }
 
   draw() {
@@ -163,7 +173,7 @@ export class Grid {
         this.rows.set(number, row);
         this.room.append(row);
       }
-      row.style.transform = `translateY(${number * this.rowHeight + GAP - this.offset}px)`;
+      row.style.transform = `translateY(${number * this.rowHeight + this.gap - this.offset}px)`;
     }
     this.paintActive();
     this.load(first * this.columns, Math.min(this.total, (last + 1) * this.columns));
@@ -197,7 +207,7 @@ export class Grid {
     cell.dataset.id = row.id;
     cell.querySelector(".name").textContent = row.class ?? shortName(row.source);
     cell.querySelector(".more").textContent = [row.id, splits].filter((part) => part !== "").join(" · ");
-    cell.title = row.source;
+    cell.title = [row.class, row.source].filter(Boolean).join(": ");
     cell.setAttribute("aria-label", [`Sample ${row.id}`, row.class, splits, row.source].filter(Boolean).join(", "));
     cell.setAttribute("aria-selected", isMarked(row.id));
     if (page.sprite) showThumb(cell.querySelector(".thumb"), page.sprite, position % PAGE, page.rows.length);
@@ -245,7 +255,7 @@ export class Grid {
       this.paintPage(number);
       if (found.rows.length) {
         const ids = found.rows.map((row) => row.id);
-        page.sprite = await loadSprite(ids, this.tile, controller.signal);
+        page.sprite = await loadSprite(ids, this.tile, controller.signal, this.isPlain);
         this.paintPage(number);
       }
     } catch (error) {
@@ -326,10 +336,10 @@ export function shortName(source) {
 const SIDES = [96, 128, 160, 224, 320];
 
 // An image that holds the thumbnails of some samples, loaded.
-export function loadSprite(ids, tile, signal = null) {
+export function loadSprite(ids, tile, signal = null, isPlain = false) {
   const wanted = tile * Math.min(2, window.devicePixelRatio || 1);
   const side = SIDES.find((one) => one >= wanted) ?? 320;
-  const url = address("thumbs", { ids: ids.join(","), side, v: version() });
+  const url = address("thumbs", { ids: ids.join(","), side, v: version(), plain: isPlain ? 1 : "" });
   return new Promise((resolve, reject) => {
     const image = new Image();
     const stop = () => { image.src = ""; reject(new DOMException("", "AbortError")); };

@@ -67,7 +67,7 @@ export class LookalikesView {
   }
 
   makeGroup(group) {
-    const kinds = [group.is_same ? "same bytes" : "nearly the same", group.is_leak && "between splits", group.disagrees && "labels differ"].filter(Boolean);
+    const kinds = [group.is_same ? "same bytes" : group.is_mirrored ? "nearly the same, mirrored" : "nearly the same", group.is_leak && "between splits", group.disagrees && "labels differ"].filter(Boolean);
     const title = `${plural(group.count, "image")}: ${kinds.join(", ")}`;
     const thumbs = [];
     const members = group.rows.map((row) => {

@@ -84,8 +84,8 @@ export function relabel(rows) {
       const lines = rows.map((row) => ({ id: row.id, [chosen.name]: value }));
       save("relabel.jsonl", lines.map((line) => JSON.stringify(line)).join("\n") + "\n");
       event.target.closest("dialog").close();
-      const options = `${chosen.name === "label" ? "" : ` --field ${chosen.name}`}${adds.checked ? " --add-classes" : ""}`;
-      tell(`Saved relabel.jsonl. To apply it: kseq relabel ${quoted(state.about.path)} relabel.jsonl${options}`, true);
+      const options = `${chosen.name === "label" ? "" : ` --field ${chosen.word}`}${adds.checked ? " --add-classes" : ""}`;
+      tell(`Saved relabel.jsonl. To apply it: kseq relabel ${state.about.path_word} relabel.jsonl${options}`, true);
       return;
     }
     problem.textContent = "";
@@ -109,7 +109,7 @@ export function drop(rows) {
     if (readOnly) {
       save("drop.csv", `id\n${rows.map((row) => row.id).join("\n")}\n`);
       event.target.closest("dialog").close();
-      tell(`Saved drop.csv. To apply it: kseq drop ${quoted(state.about.path)} --rejected-by drop.csv`, true);
+      tell(`Saved drop.csv. To apply it: kseq drop ${state.about.path_word} --rejected-by drop.csv`, true);
       return;
     }
     await apply("drop", { ids: rows.map((row) => row.id) }, event.target, problem);
@@ -158,5 +158,3 @@ function save(name, text) {
   el("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
-
-const quoted = (path) => (/^[\w./:-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);

@@ -5,8 +5,9 @@ import { announce, choices, el, fill, foldable, format, labelled, plural } from 
 import { Grid } from "./grid.js";
 import { SampleDialog } from "./sample.js";
 
-const TILES = { 96: "small", 160: "medium", 224: "large" };
+const TILES = { 72: "many, no names", 96: "small", 160: "medium", 224: "large" };
 let tile = 160;
+let isPlain = false;
 
 export class SamplesView {
   // `place` has the parameters of the address; `go(place, replaces)` makes another address.
@@ -18,6 +19,7 @@ export class SamplesView {
     this.count = el("p", { class: "count" });
     this.chips = el("div", { class: "chips", "aria-label": "Conditions" });
     this.grid = new Grid(tile, (position) => this.open(position));
+    this.grid.isPlain = isPlain;
     const splits = { "": `all (${format(about.num_samples)})` };
     for (const [name, size] of Object.entries(about.splits)) if (name !== "all") splits[name] = `${name} (${format(size)})`;
     this.split = choices(splits, place.split ?? "", { onchange: () => this.set({ split: this.split.value }) });
@@ -30,6 +32,7 @@ export class SamplesView {
       onkeydown: (event) => { if (event.key === "Enter") this.addCondition(); },
     });
     const size = choices(TILES, String(tile), { onchange: () => { tile = Number(size.value); this.grid.setTile(tile); } });
+    const drawing = el("input", { type: "checkbox", checked: !isPlain, onchange: () => { isPlain = !drawing.checked; this.grid.setTile(tile, isPlain); } });
     this.again = el("button", { type: "button", onclick: () => this.set({ seed: String(Math.floor(Math.random() * 1e6)) }) }, "Shuffle again");
     fill(main,
       foldable("Which samples", el("form", { class: "bar", role: "search", "aria-label": "Which samples", onsubmit: (event) => event.preventDefault() },
@@ -39,7 +42,8 @@ export class SamplesView {
         labelled("Source", this.source),
         labelled("Condition, as kseq drop --where", this.where, "field wide"),
         el("button", { type: "button", onclick: () => this.addCondition() }, "Add"),
-        labelled("Thumbnails", size))),
+        labelled("Thumbnails", size),
+        about.draws && el("label", { class: "check" }, drawing, "boxes"))),
       this.chips, this.problem, this.count, this.grid.element);
     this.refresh(place, Number(place.at ?? 0));
   }
