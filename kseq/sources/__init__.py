@@ -22,7 +22,7 @@ that to the list in `registry`, which finds the format of a path and gives the c
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
-  labels), `class_folders` (which folders are which).
+  labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
 - Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `shape_outlines`
@@ -32,6 +32,7 @@ that to the list in `registry`, which finds the format of a path and gives the c
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
 - Zips: `zip_members` (their names and bytes), `zip_outline` (annotations and tables in a zip, opened as a folder).
+  Tars: `tar_samples`. `wrong_files` (files that are not what their names say).
 - Files: `file_sets` (one file, a folder of files, a pattern), `compressed` (files that are unpacked first), `file_reading`,
   `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`

@@ -204,8 +204,8 @@ def _find_folders(path: str, samples: Iterable[TarSample], columns: Columns) -> 
     for has_classes in (True, False) if columns.label is None and "" not in found else (False,):
         with suppress(SourceError):
             folders = find_class_folders(tree, has_classes=has_classes)
-            # `images` beside `labels`, say, as annotation tools have them.
-            if not has_classes or not all(map(is_no_class_name, folders.class_names)):
+            # `images` alone is no class; several such folders are refused, as those of a folder are.
+            if not has_classes or len(folders.class_names) > 1 or not all(map(is_no_class_name, folders.class_names)):
                 return folders
     return ClassFolders(())
 

@@ -315,7 +315,7 @@ def test_images_of_coco_that_share_an_id_have_nobodys_boxes(tmp_path: Path) -> N
 def test_a_list_of_records_is_no_export_of_label_studio(tmp_path: Path, entry: dict[str, Any]) -> None:
     write_image(tmp_path / "0.png")
     (tmp_path / "t.json").write_text(json.dumps([entry]))
-    with raises(SourceError, tmp_path / "t.json", "JSON Lines"):
+    with raises(SourceError, tmp_path / "t.json", "source_format='jsonl'"):
         kseq.pack(tmp_path / "t.json", tmp_path / "out", workers=0)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import stat
 import sys
@@ -19,6 +21,7 @@ import pyarrow.parquet
 import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError
@@ -107,6 +110,39 @@ def test_a_dot_before_the_names_in_a_tar_is_no_class(jpegs: list[bytes], tmp_pat
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         assert dataset.class_names == ("cat", "dog")
         assert dataset.source(0) == "x.tar/dog/ünï☃"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["cat/cat.0.jpg", "cat/cat.1.jpg", "dog/a.v2.jpg"], {"cat/cat.0": "cat", "cat/cat.1": "cat", "dog/a.v2": "dog"}),
+        (["cat/0.jpg", "cat/0.png", "dog/1.jpg"], {"cat/0": "cat", "cat/0 (row 2)": "cat", "dog/1": "dog"}),
+        (["p/README", "p/cat/0.jpg", "p/dog/1.jpg"], {"p/cat/0": "cat", "p/dog/1": "dog"}),
+        (["cat/train/0.jpg", "dog/test/1.jpg"], {"cat/train/0": "cat", "dog/test/1": "dog"}),
+    ],
+)
+def test_each_image_of_a_tar_of_class_folders_is_a_sample(
+    jpegs: list[bytes], tmp_path: Path, names: list[str], expected: dict[str, str]
+) -> None:
+    png = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(png, "PNG")
+    data = {name: png.getvalue() if name.endswith("png") else jpegs[0] for name in names}
+    packed, rejected = pack(write_tar(tmp_path / "x.tar", data), tmp_path / "packed")
+    assert (packed, len(rejected)) == (len(expected), len(names) - len(expected))
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        labels = [dataset.class_names[dataset[row]["label"]] for row in range(packed)]
+        found = dict(zip((source.removeprefix("x.tar/") for source in dataset.sources()), labels, strict=True))
+    assert found == expected
+
+
+def test_images_of_a_tar_that_nothing_reads_are_said(jpegs: list[bytes], tmp_path: Path) -> None:
+    source = write_tar(tmp_path / "x.tar", {"cat/0.jpg": jpegs[0], "cat/0.seg.png": b"", "dog/1.jpg": jpegs[1]})
+    assert_says(" ".join(kseq.pack(source, tmp_path / "packed", workers=0).notes), source, "seg.png", 1)
+
+
+def test_folders_in_a_tar_that_are_called_like_no_class_are_none(jpegs: list[bytes], tmp_path: Path) -> None:
+    source = write_tar(tmp_path / "x.tar", {"JPEGImages/0.jpg": jpegs[0], "Annotations/0.xml": b"<annotation/>"})
+    assert_says(refusal(source, tmp_path / "packed"), source, "kseq.Columns(label=)")
 
 
 def test_of_two_images_of_a_sample_the_first_of_the_rules_is_taken(jpegs: list[bytes], tmp_path: Path) -> None:
@@ -447,12 +483,12 @@ def test_members_that_cannot_be_packed_are_listed(jpegs: list[bytes], tmp_path: 
         spoil["cat/wrong.jpg"].CRC ^= 1
         file._didModify = True  # type: ignore[attr-defined]  # so that the list is written as spoilt
     packed, rejected = pack(source, tmp_path / "packed")
-    assert packed == 1
+    assert packed == 2
     assert kseq.ShardDataset(tmp_path / "packed").stored_bytes(0) == jpegs[1]
+    assert kseq.ShardDataset(tmp_path / "packed").source(1) == "cat/root.jpg"
     plain = "has a name with '..', '.' or nothing between slashes, allowed are plain paths"
     assert dict(sorted(rejected)) == {
         "../cat/up.jpg": plain,
-        "/cat/root.jpg": plain,
         "cat//empty.jpg": plain,
         "cat/encrypted.jpg": "is encrypted",
         "cat/good.jpg (member 2)": "is in the zip again, and the later one counts",
@@ -462,6 +498,75 @@ def test_members_that_cannot_be_packed_are_listed(jpegs: list[bytes], tmp_path: 
         "cat/wrong.jpg/in.jpg": "lies in 'wrong.jpg', which is a file",
         "cat/wrong.jpg": "cannot be read: Bad CRC-32 for file 'cat/wrong.jpg'",
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "top"),
+    [
+        (["/cat/0.jpg", "/dog/1.jpg"], ""),
+        (["./cat/0.jpg", "./dog/1.jpg"], ""),
+        (["ds/", "ds\\cat\\0.jpg", "ds\\dog\\1.jpg"], "ds/"),
+    ],
+)
+def test_names_of_members_begin_at_the_top(jpegs: list[bytes], tmp_path: Path, names: list[str], top: str) -> None:
+    assert pack(zip_with(tmp_path / "x.zip", dict(zip(names, [jpegs[0]] * 3, strict=False))), tmp_path / "packed") == (2, [])
+    assert list(kseq.ShardDataset(tmp_path / "packed").sources()) == [f"{top}cat/0.jpg", f"{top}dog/1.jpg"]
+
+
+@pytest.mark.parametrize(("encoding", "word"), [("cp866", "кот"), ("shift_jis", "猫です"), ("cp437", "é")])
+def test_names_of_a_code_page_are_read_in_it_if_it_is_said(
+    jpegs: list[bytes], tmp_path: Path, encoding: str, word: str
+) -> None:
+    raw = word.encode(encoding)
+    source = zip_with(tmp_path / "x.zip", {f"{'Q' * len(raw)}/0.jpg": jpegs[0], "dog/1.jpg": jpegs[1]})
+    source.write_bytes(source.read_bytes().replace(b"Q" * len(raw) + b"/0.jpg", raw + b"/0.jpg"))
+    report = kseq.pack(source, tmp_path / "packed", text_encoding=encoding)
+    assert (report.class_names, report.notes) == (tuple(sorted(["dog", word])), ())
+    report = kseq.pack(source, tmp_path / "plain", workers=0)
+    assert raw.decode("cp437") in report.class_names
+    assert_says(" ".join(report.notes), source, "437", "text_encoding=")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "parts"),
+    [
+        ("x.zip", b"", ("empty",)),
+        ("x.zip", b"PK\x03\x04" + bytes(99), ("breaks off",)),
+        ("x.zip", b"Rar!\x1a\x07" + bytes(99), ("RAR",)),
+        ("x.zip", b"<!DOCTYPE html><html>", ("web page",)),
+        ("x.zip", bytes(257) + b"ustar" + bytes(600), (".tar",)),
+        ("x.tar", b"PK\x03\x04" + bytes(999), (".zip",)),
+        ("x.tar", b"7z\xbc\xaf'\x1c" + bytes(999), ("7-Zip",)),
+        ("x", b"PK\x03\x04" + bytes(99), (".zip",)),
+        ("x.7z", bytes(9), ("unpack",)),
+        ("x.zip.001", bytes(9), ("parts", "unpack")),
+        ("x.csv.gz", b"\x1f\x8b", ("unpack",)),
+        ("x.xlsx", b"PK\x03\x04", ("CSV",)),
+        ("x.feather", b"ARROW1", ("Parquet",)),
+        ("x.sqlite", bytes(9), ("database",)),
+        ("x.txt", b"image,label", ("source_format='csv'",)),
+        ("x.png", b"\x89PNG", ("one image",)),
+        ("x.mp4", bytes(9), ("frames",)),
+        ("data_batch_1", b"\x80\x02", ("pickle",)),
+    ],
+)
+def test_a_file_that_is_no_source_is_named_for_what_it_is(tmp_path: Path, name: str, data: bytes, parts: Parts) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert_says(refusal(tmp_path / name, tmp_path / "packed"), tmp_path / name, *parts)
+
+
+@pytest.mark.parametrize("pattern", ["*.zip", "{train,test}.zip", "t*.csv"])
+def test_a_pattern_of_files_that_are_sources_by_themselves_says_so(tmp_path: Path, pattern: str) -> None:
+    for name in ("train.zip", "test.zip", "t.csv"):
+        (tmp_path / name).write_bytes(b"")
+    assert_says(refusal(tmp_path / pattern, tmp_path / "packed"), re.compile("pattern"), re.compile(r"kseq\.append"))
+
+
+def test_a_folder_or_zip_of_archives_names_them(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    zip_with(tmp_path / "in/cat.zip", {"0.jpg": b""})
+    assert_says(refusal(tmp_path / "in", tmp_path / "packed"), 1, "cat.zip", "unpack")
+    assert_says(refusal(zip_with(tmp_path / "x.zip", {"cat.zip": b""}), tmp_path / "packed"), 1, "cat.zip", "unpack")
 
 
 def test_a_member_that_unpacks_to_more_than_it_says_is_listed(jpegs: list[bytes], tmp_path: Path) -> None:

@@ -21,23 +21,23 @@ Y = np.arange(20) % 3
 ONE_HOT = np.eye(4, dtype=np.float32)[Y]
 
 
-def write_npz(target: Path, **arrays: np.ndarray) -> Path:
+def write_npz(target: Path, /, **arrays: np.ndarray) -> Path:
     np.savez(target / "x.npz", **arrays)
     return target / "x.npz"
 
 
-def write_deflated(target: Path, **arrays: np.ndarray) -> Path:
+def write_deflated(target: Path, /, **arrays: np.ndarray) -> Path:
     np.savez_compressed(target / "x.npz", **arrays)
     return target / "x.npz"
 
 
-def write_npy(target: Path, **arrays: np.ndarray) -> Path:
+def write_npy(target: Path, /, **arrays: np.ndarray) -> Path:
     for name, array in arrays.items():
         np.save(target / f"{name}.npy", array)
     return target / f"{next(iter(arrays))}.npy"
 
 
-def write_hdf5(target: Path, **arrays: np.ndarray) -> Path:
+def write_hdf5(target: Path, /, **arrays: np.ndarray) -> Path:
     with h5py.File(target / "x.h5", "w") as file:
         for name, array in arrays.items():
             file[name] = array
@@ -217,3 +217,42 @@ def test_an_iterable_of_other_labels_is_refused(tmp_path: Path) -> None:
     for labels in ([0.5, 0.5], [1, 1], [[1], [0]]):
         with raises(SourceError, "label"):
             kseq.pack([(X[0], labels), (X[1], [0, 1])], tmp_path / "packed")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "split"),
+    [
+        ("train_x", "train_y", "train"),
+        ("testX", "testY", "test"),
+        ("xval", "yval", "val"),
+        ("train_set_x", "train_set_y", "train"),
+        ("test_data", "test_labels", "test"),
+        ("X_TRAIN", "y_TRAIN", "train"),
+        ("data", "target", "train"),
+        ("Images", "Labels", "train"),
+    ],
+)
+def test_usual_names_of_arrays_are_found(tmp_path: Path, images: str, labels: str, split: str) -> None:
+    arrays = {images: X, labels: Y, "list_classes": np.array(["c", "b", "a"])}
+    dataset = pack(write_npz(tmp_path, **arrays), tmp_path / "packed")
+    assert (dataset.splits, dataset.class_names) == ({split: 20}, ("c", "b", "a"))
+
+
+def test_groups_in_capitals_are_splits_and_numbers_called_classes_are_no_names(tmp_path: Path) -> None:
+    arrays = {"Train/images": X, "Train/labels": Y, "Test/images": X, "Test/labels": Y, "classes": np.arange(3)}
+    dataset = pack(write_hdf5(tmp_path, **arrays), tmp_path / "packed")
+    assert (dataset.splits, dataset.class_names) == ({"test": 20, "train": 20}, ("0", "1", "2"))
+
+
+def test_encoded_images_in_an_array_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("images", (3,), h5py.vlen_dtype(np.uint8))
+        file["labels"] = Y[:3]
+        file["images"][0] = X[0].ravel()
+    assert_says(refusal(tmp_path / "x.h5", tmp_path / "packed"), "'images'", "kseq.pack(zip(images, labels), ...)")
+
+
+def test_a_folder_of_arrays_names_the_call_that_packs_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = write_npy(tmp_path / "in", images=X, labels=Y)
+    assert_says(refusal(tmp_path / "in", tmp_path / "packed"), repr(str(path)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Sequence
@@ -18,10 +19,10 @@ from PIL import Image
 import kseq
 from kseq.errors import SourceError
 from kseq.sources.base import Source
-from kseq.sources.class_names import sort_class_names
+from kseq.sources.class_names import like_names, sort_class_names
 from kseq.sources.registry import open_source
 from kseq.sources.split_names import folder_split, loose_folder_split
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
 
 FORMS = ("folder", "zip", "tar")
 Found = tuple[tuple[str, ...], list[tuple[str, int, str | None]]]
@@ -87,6 +88,8 @@ def found(source: Source) -> Found:
         (["p/train/a/1.png", "p/val/b/2.png"], {"p/train/a/1": "train", "p/val/b/2": "val"}),
         (["__MACOSX/a/._1.png", "train/a/1.png", "train/b/2.png"], {"train/a/1": "train", "train/b/2": "train"}),
         (["p/a/1.png", "p/b/2.png", "__MACOSX/p/c/3.png"], {"p/a/1": None, "p/b/2": None}),
+        (["a/1.png", "b/2.png", "@eaDir/3.png", "a/@eaDir/1.png/M.png", "$RECYCLE.BIN/4.png"], {"a/1": None, "b/2": None}),
+        (["a/train/1.png", "a/test/2.png", "b/Train/3.png"], {"a/train/1": "train", "a/test/2": "test", "b/Train/3": "train"}),
         (["a/x/1.png", "a/y/1.png", "b/x/2.png"], {"a/x/1": None, "a/y/1": None, "b/x/2": None}),
         (["bullet train/a/1.png", "b/2.png"], None),
     ],
@@ -129,6 +132,48 @@ def test_images_beside_splits_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["fold_1/cat/0.png", "fold_2/cat/1.png", "fold_1/dog/2.png"], ("fold_1/cat", "fold_1, fold_2")),
+        (["train/animals/cat/0.png", "train/tools/saw/1.png"], ("animals/cat",)),
+        (["trainA/0.png", "testA/1.png"], ("testA, trainA",)),
+        (["cats_train/0.png", "cats_test/1.png"], ("cats_test, cats_train",)),
+        (["a/images/0.png", "b/images/1.png"], ()),
+        (["a/0.png", "a/b/1.png", "c/2.png"], ()),
+        (["train/0.png", "bus/1.png"], ()),
+    ],
+)
+def test_class_folders_that_may_be_meant_otherwise_are_said(
+    tmp_path: Path, form: str, names: list[str], parts: tuple[str, ...]
+) -> None:
+    notes = opened(write(form, tmp_path / "set", names)).notes
+    assert len(notes) == bool(parts)
+    if parts:
+        assert_says(notes[0], *parts)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["Cat", "cat", "dog"], [("Cat", "cat")]),
+        (["cat ", "cat", "dog"], [("cat ", "cat")]),
+        (["fire truck", "fire_truck", "a"], [("fire truck", "fire_truck")]),
+        (["01", "1", "10"], [("01", "1")]),
+        (["\u200bcat", "cat"], [("\u200bcat", "cat")]),
+        (["cat", "cats", "-1", "1"], []),
+    ],
+)
+def test_names_that_differ_in_how_they_are_written_alone_are_told(names: list[str], expected: list[tuple[str, ...]]) -> None:
+    assert list(like_names(names)) == expected
+
+
+def test_classes_that_differ_in_how_they_are_written_alone_are_said(tmp_path: Path) -> None:
+    path = write("folder", tmp_path / "set", ["train/Cat/0.png", "val/cat/1.png", "train/dog/2.png"])
+    assert_says(" ".join(kseq.pack(path, tmp_path / "packed", workers=0).notes), "'Cat' and 'cat'", re.compile("relabel"))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_whole_numbers_are_in_the_order_of_numbers(tmp_path: Path, form: str) -> None:
     source = opened(write(form, tmp_path / "set", [f"{number}/a.png" for number in range(12)]))
     assert source.class_names == tuple(map(str, range(12)))
@@ -137,6 +182,7 @@ def test_whole_numbers_are_in_the_order_of_numbers(tmp_path: Path, form: str) ->
 def test_the_order_of_classes_does_not_depend_on_chance() -> None:
     assert sort_class_names({"01", "1", "10", "2"}) == ["01", "1", "2", "10"]
     assert sort_class_names({"10", "2", "x"}) == ["10", "2", "x"]
+    assert sort_class_names({"1.0", "10.0", "2.0"}) == ["1.0", "2.0", "10.0"]
 
 
 @pytest.mark.parametrize("form", FORMS)

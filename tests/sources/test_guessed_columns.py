@@ -43,6 +43,35 @@ def test_classes_that_look_like_several_labels_are_said_in_one_line(cells: list[
         assert_says(str(caught[0].message), "kind", repr(expected), "kseq.Columns(label='', targets={'tags': 'kind'})")
 
 
+@pytest.mark.parametrize(
+    ("cells", "parts"),
+    [
+        (["['cat', 'dog']", "['cat']"], ("\"['cat', 'dog']\"", "kseq.Columns(label='', targets={'tags': 'kind'})")),
+        (['{"name": "cat"}', "dog"], ('\'{"name": "cat"}\'',)),
+        (["NA", "None", "cat"], ("'NA', 'None'", "without_class=['NA', 'None']")),
+        (["0.5", "1", "2.25"], ("'0.5'", "kseq.Columns(label='', targets={'kind': 'kind'})")),
+        (["0,5", "1,25"], ("'0,5'",)),
+        (["1.0", "2.0"], ()),
+        (["0.5", "1", "x"], ()),
+        (["cat", "n.a.", "a-b"], ()),
+    ],
+)
+def test_classes_that_look_like_none_are_said_in_one_line(cells: list[str], parts: tuple[str, ...]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        number_classes("kind", cells, None)
+    assert len(caught) == bool(parts)
+    if parts:
+        assert_says(str(caught[0].message), "kind", *parts)
+
+
+def test_lists_of_python_are_lists_of_labels(tmp_path: Path) -> None:
+    table = write_table(tmp_path, "tags", ["['cat', 'dog']", "['dog']", "[open"])
+    kseq.pack(table, tmp_path / "packed", workers=0, columns=kseq.Columns(label="", targets="tags"))
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    assert [dataset[row]["tags"].tolist() for row in range(3)] == [[1, 2], [2], [0]]
+
+
 def write_table(folder: Path, column: str, cells: list[Any], name: str = "t.jsonl") -> Path:
     write_numbered(folder, {"a": len(cells)})
     rows = [{"image": f"a/{number:03}.png", column: cell} for number, cell in enumerate(cells)]
@@ -64,7 +93,7 @@ def test_a_target_of_paths_is_no_column_of_labels(tmp_path: Path, cells: list[An
 def test_a_label_of_paths_is_no_column_of_classes(tmp_path: Path) -> None:
     table = write_table(tmp_path, "label", ["m/0.png", "m/1.png"])
     message = refusal(table, tmp_path / "packed")
-    assert_says(message, "'m/0.png'", "kseq.Columns(label='', mask='label')")
+    assert_says(message, "'m/0.png'", "kseq.Columns(label='', mask='label')", "class_names=")
     class_names = ["m/0.png", "m/1.png"]
     assert kseq.pack(table, tmp_path / "packed", workers=0, class_names=class_names).num_samples == 2
     table.write_text(table.read_text().replace("m/0.png", ".png").replace("m/1.png", ".jpg"))

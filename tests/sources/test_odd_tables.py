@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,68 @@ def test_a_broken_row_is_left_out_by_itself(tmp_path: Path) -> None:
         kseq.pack(table, tmp_path / "failed", on_error="fail", workers=0)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;label;;\r\na.png;x;;\r\nb.png;y;;\r\n;;;\r\n ;;;\r\n",
+        "sep=;\nimage;label\na.png;x\nb.png;y\n",
+        '"sep=,"\r\nimage,label\r\na.png,x\r\nb.png,y\r\n',
+        "\n \nimage,label\na.png,x\n   \nb.png,y\n",
+        'image, label\n"a.png", "x"\n"b.png", "y"\n',
+        'image,label\n"a.png", "x"\nb.png, y\n',
+        "Image,LABEL\na.png,x\nb.png,y\n",
+        "File Name\tClass\na.png\tx\nb.png\ty\n",
+    ],
+)
+def test_a_csv_as_a_spreadsheet_writes_it_is_read(tmp_path: Path, text: str) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    dataset, left_out = pack(put_table(tmp_path, text))
+    assert (classes(dataset), left_out) == ({"a.png": "x", "b.png": "y"}, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"image": "a.png", "label": "x"}, {"image": "b.png", "label": "y"}]',
+        '[\n {"image": "a.png",\n "label": "x"},\n {"image": "b.png", "label": "y"}\n]\n',
+        '{"image": "a.png", "label": "x"},\n{"image": "b.png", "label": ["y"]},\n',
+    ],
+)
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_a_list_of_objects_is_a_table(tmp_path: Path, text: str, name: str) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    dataset, left_out = pack(put_table(tmp_path, text, name), source_format="jsonl")
+    assert (classes(dataset), left_out) == ({"a.png": "x", "b.png": "y"}, {})
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "parts"),
+    [
+        ("split", ("train", "Test"), ("test, train", "kseq.Columns(split='split')")),
+        ("Usage", ("Training", "PublicTest"), ("kseq.Columns(split='Usage')",)),
+        ("is_valid", ("True", "False"), ("kseq.Columns(split=)",)),
+        ("fold", ("0", "1"), ("kseq.Columns(split=)",)),
+        ("set", ("red", "blue"), ()),
+        ("split", ("", "nan"), ()),
+    ],
+)
+def test_a_column_that_says_splits_and_that_nobody_named_is_said(
+    tmp_path: Path, column: str, cells: tuple[str, str], parts: tuple[str, ...]
+) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    table = put_table(tmp_path, f"image,label,{column}\na.png,x,{cells[0]}\nb.png,y,{cells[1]}\n")
+    notes = kseq.pack(table, tmp_path / "packed", workers=0).notes
+    assert len(notes) == bool(parts)
+    if parts:
+        assert_says(notes[0], table, repr(column), *parts)
+
+
+def test_the_word_nan_names_no_split(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    table = put_table(tmp_path, "image,label,part\na.png,x,test\nb.png,y,NaN\n")
+    assert pack(table, columns=kseq.Columns(split="part"))[0].splits == {"test": 1, "train": 1}
+
+
 def test_lines_without_a_column_or_without_json_are_left_out_by_themselves(tmp_path: Path) -> None:
     put_images(tmp_path, "a.png", "b.png", "c.png")
     lines = ['{"image": "a.png"}', '{"image": "b.png", "label": "y"}', '{"image', "[1]", '{"image": "c.png", "label": "x"}']
@@ -140,6 +203,33 @@ def test_names_spelled_otherwise_are_found_and_told(tmp_path: Path) -> None:
     assert len(left_out) == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [("my%20cat.png", "my cat.png"), ("a.png ", "a.png"), ("1.0", "1.png"), ("caf%C3%A9\\b.png", "caf\u00e9/b.png")],
+)
+def test_a_path_of_a_program_is_found_and_told(tmp_path: Path, path: str, file: str) -> None:
+    put_images(tmp_path, file)
+    with pytest.warns(UserWarning, match=re.escape(repr(path))):
+        assert list(classes(pack(put_table(tmp_path, f"image,label\n{path},x\n"))[0])) == [file]
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("/home/x/sub/a.png", ("'sub/a.png'", "'/home/x/'")),
+        ("D:/x/sub/a.png", ("'sub/a.png'", "'D:/x/'")),
+        ("images/sub/a.png", ("'sub/a.png'", "'images/'")),
+        ("sub/a.jpg", ("'a.png'",)),
+        ("iVBORw0KGgo" * 100, ("row 1", "1,100", "'iVBORw0KGgoiVBORw0KG'")),
+    ],
+)
+def test_a_path_at_which_nothing_lies_names_what_lies_near(tmp_path: Path, path: str, parts: tuple[str, ...]) -> None:
+    put_images(tmp_path, "sub/a.png")
+    message = refusal(put_table(tmp_path, f"image,label\n{path},x\n"), tmp_path / "packed")
+    assert_says(message, *parts)
+    assert len(message) < 400
+
+
 def test_one_file_in_several_spellings_is_one_image(tmp_path: Path) -> None:
     put_images(tmp_path, "sub/a.png", "sub/b.png")
     (tmp_path / "link").symlink_to("sub")
@@ -168,6 +258,8 @@ def test_one_file_in_several_spellings_is_one_image(tmp_path: Path) -> None:
         (["nan", "b", "b", "a"], {"class_names": ["nan", "a", "b"]}, ("nan", "a", "b"), [0, 2, 2, 1]),
         (["caf\u00e9", "cafe\u0301", "a", "a"], {}, ("a", "caf\u00e9"), [1, 1, 0, 0]),
         (["caf\u00e9", "a", "a", "a"], {"class_names": ["cafe\u0301", "a"]}, ("caf\u00e9", "a"), [0, 1, 1, 1]),
+        (["1", "0.0", "-1", "1"], {"class_names": ["cat", "dog"]}, ("cat", "dog"), [1, 0, 1]),
+        (["1", "0", "dog", "1"], {"class_names": ["cat", "dog"]}, ("cat", "dog"), [1]),
     ],
 )
 def test_labels_name_classes_by_one_rule(

@@ -17,7 +17,7 @@ from kseq.packing.plan import make_plan
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 from kseq.sources.table import TableSource
-from tests.helpers.messages import Parts, raises
+from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import write_numbered
 from tests.helpers.tables import TABLE_WRITERS, write_csv, write_jsonl, write_parquet
 
@@ -98,11 +98,14 @@ def test_numbers_too_long_to_be_numbers_are_names(tmp_path: Path) -> None:
 
 def test_a_path_or_a_label_that_is_no_text_is_none(tmp_path: Path) -> None:
     paths = [{"image": value, "label": "x"} for value in ({"path": "a.jpg"}, ["a.jpg"], 3.5, "\ud800.jpg")]
-    labels = [{"image": f"{number}.jpg", "label": value} for number, value in enumerate((["x"], {"x": 1}, "\ud800"))]
-    source = load(write_jsonl(tmp_path / "t", [*paths, *labels, {"image": "good.jpg", "label": "x"}]))
-    reasons = [f"row {row} names no image" for row in range(1, 5)] + [f"row {row} has no label" for row in (5, 6)]
-    reasons.append(r"row 7 has a label that is not UTF-8: '\ud800'")
-    assert [image.rejection for image in source.images] == [*reasons, None]
+    values = ([], {"x": 1}, ["x", "y"], [["x"]], "\ud800", ["x"])
+    labels = [{"image": f"{number}.jpg", "label": value} for number, value in enumerate(values)]
+    source = load(write_jsonl(tmp_path / "t", [*paths, *labels]))
+    reasons = [image.rejection or "" for image in source.images]
+    assert reasons[:5] == [*(f"row {row} names no image" for row in range(1, 5)), "row 5 has no label"]
+    for reason, part in zip(reasons[5:], ("{'x': 1}", "['x', 'y']", "no label", r"'\ud800'"), strict=False):
+        assert_says(reason, part)
+    assert (reasons[9], source.class_names) == ("", ("x",))
 
 
 def test_bytes_of_a_parquet_file_are_text(tmp_path: Path) -> None:
