@@ -161,9 +161,10 @@ def _class_field(samples: ExportedSamples) -> str | None:
 
 
 def _class_options(samples: ExportedSamples, field: str | None, labels: set[int]) -> list[str]:
-    """The class names, if packing would otherwise give labels other numbers."""
+    """The class names, if packing would otherwise give labels other numbers, or take a name for none or for another."""
     if field is None:
         return []
     names = samples.fields[field].handler.class_names(samples.class_names)
     used = [names[number] for number in labels]
-    return ["--class-names", *names] if used and sort_class_names(used) != list(names) else []
+    are_odd = any(name != name.strip() or name.lower() == "nan" for name in used)
+    return ["--class-names", *names] if used and (are_odd or sort_class_names(used) != list(names)) else []

@@ -17,7 +17,8 @@ The rules, for every format:
 - JPEG: libjpeg's fast integer DCT and its smooth upsampling, as TensorFlow decodes by default, and so Keras's own loaders.
 - A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
   or 1/8 of the size. Any other JPEG that a batch shrinks so far: upsampling by repetition. Neither with `decode="exact"`.
-- Side chunks of a PNG and colour profiles of a JPEG: a fault there is none of the picture's.
+- Side chunks of a PNG and colour profiles of a JPEG: a fault there is none of the picture's. Nor is it that a baseline JPEG
+  whose pixels are whole lacks the marker of its end.
 - Whole numbers of 32 bits or with a sign: as of 16 bits, if all are in 0 to 65,535; else refused.
 - Floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
@@ -42,7 +43,7 @@ from PIL.ImageFile import ImageFile
 
 from kseq.errors import ImageError
 from kseq.images.formats import JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
-from kseq.images.jpeg_tiles import choose_interval, segments
+from kseq.images.jpeg_tiles import SOF0, SOF1, SOS, choose_interval, segments
 from kseq.images.pillow_pixels import PixelRules, mask_values, plain_pixels
 from kseq.images.pixel_form import recolor
 from kseq.images.png_chunks import check_chunks, without_side_chunks
@@ -67,6 +68,7 @@ _DEFAULT_RULES = PixelRules()
 
 # The segments of a JPEG that can hold a colour profile.
 _APP2 = 0xE2
+_EOI = b"\xff\xd9"
 
 # JPEG_MAX_DIMENSION of libjpeg.
 _MOST_JPEG_SIDE = 65_500
@@ -278,8 +280,12 @@ def _decode_jpeg(
     except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         has_stray_bytes = "extraneous bytes" in message
-        plain = _without_profile(data) if "bad ICC marker" in message else b""
-        if plain and len(plain) < len(data):
+        plain = b""
+        if "bad ICC marker" in message:
+            plain = _without_profile(data)
+        elif options["strict"] and message.startswith("Premature end of JPEG file"):
+            plain = _with_end(data)
+        if plain and len(plain) != len(data):
             return _decode_jpeg(plain, color_mode, out, orientation, size, reduction, options)
         if message.startswith("Corrupt JPEG data") and not has_stray_bytes:
             raise ImageError(f"broken {JPEG.name}: {message}") from error
@@ -292,6 +298,19 @@ def _decode_jpeg(
         with contextlib.suppress(*SIMPLEJPEG_ERRORS):
             return _decode_by_simplejpeg(data, color_mode, buffer=out, **{**options, "strict": False}, **least)
     return pixels
+
+
+def _with_end(data: bytes | np.ndarray) -> bytes:
+    """A JPEG with the marker of its end, which cameras leave out: libjpeg then tells whether its pixels are whole.
+
+    Empty for one whose pixels lie in several scans, of which some may be missing.
+    """
+    data = bytes(data)
+    found = {marker: offset for marker, offset, _ in segments(data)}
+    frame, scan = found.get(SOF0, found.get(SOF1)), found.get(SOS)
+    if data.endswith(_EOI) or frame is None or scan is None or data[frame + 5] != data[scan]:
+        return b""
+    return data + _EOI
 
 
 def _without_profile(data: bytes | np.ndarray) -> bytes:

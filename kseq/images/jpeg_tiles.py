@@ -19,12 +19,12 @@ import numpy as np
 from kseq.errors import DamagedError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["TileCuts", "choose_interval", "find_tiles", "segments"]
+__all__ = ["SOF0", "SOF1", "SOS", "TileCuts", "choose_interval", "find_tiles", "segments"]
 
 # The second bytes of markers (T.81, table B.1).
-_SOF0, _SOF1, _SOF15, _DHT, _JPG, _DAC = 0xC0, 0xC1, 0xCF, 0xC4, 0xC8, 0xCC
-_RST0, _SOI, _EOI, _SOS, _DRI = 0xD0, 0xD8, 0xD9, 0xDA, 0xDD
-_FRAMES = set(range(_SOF0, _SOF15 + 1)) - {_DHT, _JPG, _DAC}
+SOF0, SOF1, _SOF15, _DHT, _JPG, _DAC = 0xC0, 0xC1, 0xCF, 0xC4, 0xC8, 0xCC
+_RST0, _SOI, _EOI, SOS, _DRI = 0xD0, 0xD8, 0xD9, 0xDA, 0xDD
+_FRAMES = set(range(SOF0, _SOF15 + 1)) - {_DHT, _JPG, _DAC}
 # The cosine transform works on blocks of 8 x 8 samples.
 _BLOCK = 8
 _TILE_WIDTH = 32
@@ -177,7 +177,7 @@ def segments(data: bytes | np.ndarray) -> Iterator[tuple[int, int, int]]:
         the scan's header, 0xDA, if the segments follow each other without a gap.
     """
     offset, marker = 2, _SOI
-    while marker != _SOS and offset + 4 <= len(data):
+    while marker != SOS and offset + 4 <= len(data):
         prefix, marker, length = struct.unpack_from(">BBH", data, offset)
         if prefix != 0xFF:
             return
@@ -260,9 +260,9 @@ def _read_header(data: np.ndarray) -> _Header | None:
                 (interval,) = struct.unpack_from(">H", data, offset)
             elif marker in _FRAMES:
                 frame = offset + 1, *struct.unpack_from(">HHB", data, offset + 1)
-                if marker > _SOF1 or data[offset] != _BLOCK:
+                if marker > SOF1 or data[offset] != _BLOCK:
                     return None
-            elif marker == _SOS:
+            elif marker == SOS:
                 scan = offset, length
     except struct.error:
         return None

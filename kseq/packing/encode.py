@@ -67,12 +67,8 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     for field in others:
         with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
-    positions = [stored[field.name] for field in fields if field.handler.has_positions]
-    if (
-        fit.orientation != 1
-        and ARE_PLACED not in values
-        and any(isinstance(part, np.ndarray) and part.size for part in positions)
-    ):
+    positions = [field.name for field in fields if field.handler.has_positions]
+    if fit.orientation != 1 and ARE_PLACED not in values and any(len(np.asarray(stored[name])) for name in positions):
         rules.note("has an EXIF orientation: its boxes or points are taken as drawn on the upright image")
     box_facts = _transform_positions(stored, fields, fit)
     return EncodedSample(stored, tuple(notes), box_facts)

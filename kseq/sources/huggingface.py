@@ -10,6 +10,8 @@ The rules:
   label, of the labels of boxes, and of targets, which then hold several labels. With several files, each number means the name
   that its own file gives; names that only later files have follow those of the first. If some files name classes and others do
   not, nobody knows what the numbers mean, and the source is refused.
+- Where no column is called like a label and nobody says more, a column `objects` of boxes is read, see
+  `kseq/sources/object_cells.py`; a line says so.
 - Files that `kseq export` wrote say what each column holds, unless the user names columns.
 - The first file that can be read tells which columns there are. A file among others that lacks one of them, or that cannot be
   read, is rejected as a whole. In a file that can be opened, images that cannot be read are rejected one by one.
@@ -30,10 +32,19 @@ from kseq.sources.arrow_files import ArrowFile, arrow_errors, open_arrow_file, r
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, value_columns
+from kseq.sources.column_roles import (
+    USUAL,
+    Columns,
+    describe_unused_columns,
+    find_columns,
+    image_columns,
+    pixel_columns,
+    value_columns,
+)
 from kseq.sources.described_columns import described_columns
 from kseq.sources.file_reading import read_file
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
+from kseq.sources.object_cells import OBJECTS, class_key, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import open_text
@@ -46,6 +57,8 @@ _INFO_NAMES = ("dataset_info.json", "dataset_dict.json")
 _OTHER_NAME = "features.json"
 _STATE_NAME = "state.json"
 _MULTI_LABEL = "multi_label"
+# The classes in a column of objects, which is no column of the files.
+_OBJECT_CLASSES = "(object classes)"
 _FILE_NAMES = r"\.(parquet|pq|arrow)"
 
 
@@ -93,7 +106,7 @@ class HuggingFaceSource(Source):
         """
         files = _without_stale_files(path, find_files(path, _FILE_NAMES, "Parquet or Arrow files"))
         schema = _first_schema(path, files)
-        columns = find_columns(described_columns(schema, columns), path, list(schema.names), _USUAL)
+        columns, has_objects = _find_columns(path, schema, columns)
         cells = {name: SpooledColumn() for name in value_columns(columns)}
         samples = SpooledColumn()
         names_by_file: dict[str, Mapping[str, list[str] | None]] = {}
@@ -104,8 +117,16 @@ class HuggingFaceSource(Source):
                 samples.extend(content.samples)
                 names_by_file[file.name] = content.class_names
             for name, column in cells.items():
-                column.extend([None] if isinstance(content, Rejection) else content.cells[name])
+                of_unreadable: list[Any] = [([], []) if has_objects and name == OBJECTS else None]
+                column.extend(of_unreadable if isinstance(content, Rejection) else content.cells[name])
         named = {column: _join_class_names(path, column, names_by_file) for column in _class_columns(columns)}
+        notes = describe_unused_columns(path, schema.names, columns)
+        if has_objects:
+            boxes, labels = map(SpooledColumn, zip(*cells.pop(OBJECTS), strict=True))
+            cells |= {OBJECTS: boxes, _OBJECT_CLASSES: labels}
+            columns = replace(columns, box_labels=_OBJECT_CLASSES)
+            named[_OBJECT_CLASSES] = _join_class_names(path, OBJECTS, names_by_file)
+            notes.append(describe_objects(path))
         columns = _with_label_lists(columns, named)
         of_label, of_boxes = named.get(columns.label or ""), named.get(columns.box_labels or "")
         known = of_boxes if columns.label is None else of_label
@@ -125,6 +146,7 @@ class HuggingFaceSource(Source):
             assembled.fields,
             tuple(file.path for file in files),
             box_facts=assembled.box_facts,
+            notes=tuple(notes),
         )
 
     def fetch(self, location: tuple[int, int, int, str]) -> bytes:
@@ -208,6 +230,20 @@ def _first_schema(path: str, files: Sequence[SourceFile]) -> Any:
     return next(schema for _, schema in contents if not isinstance(schema, Rejection))
 
 
+def _find_columns(path: str, schema: Any, columns: Columns) -> tuple[Columns, bool]:
+    """Which columns hold what, and whether one holds objects with boxes, which nobody had to say."""
+    described = described_columns(schema, columns)
+    has_objects = described == Columns() and _holds_objects(schema) and not set(_USUAL["label"]) & set(schema.names)
+    if not has_objects:
+        return find_columns(described, path, list(schema.names), _USUAL), False
+    return find_columns(Columns(label="", boxes=OBJECTS), path, list(schema.names), _USUAL), True
+
+
+def _holds_objects(schema: Any) -> bool:
+    """Whether there is a column of objects with boxes: a struct of lists, or a list of structs."""
+    return OBJECTS in schema.names and "bbox:" in str(schema.field(OBJECTS).type)
+
+
 def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
     """All of a file but its images; `number` is that of the file.
 
@@ -234,6 +270,10 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
     for name, names in class_names.items():
         if names is not None:
             cells[name] = SpooledColumn(_named(cell, names) for cell in cells[name])
+    if columns.boxes == OBJECTS and _holds_objects(opened.schema):
+        class_names[OBJECTS] = names = _object_class_names(opened.schema)
+        pairs = map(read_objects, cells[OBJECTS])
+        cells[OBJECTS] = SpooledColumn((boxes, labels if names is None else _named(labels, names)) for boxes, labels in pairs)
     samples = SpooledColumn(_found_samples(number, opened, file.name, pixel_columns(columns)))
     return _FileContents(cells, samples, class_names)
 
@@ -271,14 +311,27 @@ def _named(cell: Any, names: Sequence[str]) -> Any:
 def _class_names(schema: Any, column: str) -> list[str] | None:
     """The class names that `datasets` writes beside the schema; None if there are none."""
     try:
-        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]
-        # A list is written as a feature with a feature in it, or by old versions as a list of one feature.
-        while isinstance(feature, list) or "feature" in feature:
-            feature = feature[0] if isinstance(feature, list) else feature["feature"]
-        names = feature["names"]
+        names = _innermost(json.loads(schema.metadata[b"huggingface"])["info"]["features"][column])["names"]
     except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _object_class_names(schema: Any) -> list[str] | None:
+    """The same for the classes in a column of objects."""
+    try:
+        features = _innermost(json.loads(schema.metadata[b"huggingface"])["info"]["features"][OBJECTS])
+        names = _innermost(features[class_key(features)])["names"]
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _innermost(feature: Any) -> Any:
+    """What a list holds: it is written as a feature with a feature in it, or by old versions as a list of one feature."""
+    while isinstance(feature, list) or "feature" in feature:
+        feature = feature[0] if isinstance(feature, list) else feature["feature"]
+    return feature
 
 
 def _join_class_names(

@@ -15,20 +15,18 @@ Source: the documentation of Hugging Face's datasets, "Create an image dataset".
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from kseq.arguments import counted
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, used_columns
 from kseq.sources.folder_tree import FolderTree
-from kseq.sources.list_cells import is_missing
 from kseq.sources.named_files import NamedFiles
+from kseq.sources.object_cells import OBJECTS, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.spooled_column import SpooledColumn
@@ -39,7 +37,7 @@ from kseq.sources.url_files import FileSizes
 __all__ = ["IMAGE_FOLDER"]
 
 _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_FILE_NAME, _OBJECTS, _SPLIT = "file_name", "objects", "(split)"
+_FILE_NAME, _SPLIT = "file_name", "(split)"
 _BOXES, _BOX_LABELS = "(boxes)", "(box labels)"
 _MOST_FOLDERS = 1000
 
@@ -56,10 +54,10 @@ def _open(request: SourceRequest) -> TableSource:
         raise SourceError(f"{path}: has no {', '.join(_NAMES)}, in itself or in a folder in it")
     names = list(dict.fromkeys(name for _, table in tables for name in table.names))
     notes: list[str] = []
-    has_objects = request.columns == Columns() and _OBJECTS in names
+    has_objects = request.columns == Columns() and OBJECTS in names
     wanted = Columns(image=_FILE_NAME, label="") if has_objects else request.columns
     columns = find_columns(wanted, path, names, {**USUAL, "image": (_FILE_NAME,)})
-    asked = dict.fromkeys([name for _, name in used_columns(columns)] + [_OBJECTS] * has_objects)
+    asked = dict.fromkeys([name for _, name in used_columns(columns)] + [OBJECTS] * has_objects)
     cells = {name: SpooledColumn() for name in (*asked, _SPLIT)}
     faults = SpooledColumn()
     for folder, table in tables:
@@ -74,9 +72,9 @@ def _open(request: SourceRequest) -> TableSource:
         columns = replace(columns, split=_SPLIT)
     if has_objects:
         columns = replace(columns, boxes=_BOXES, box_labels=_BOX_LABELS)
-        boxes, labels = zip(*map(_objects, cells[_OBJECTS]), strict=True)
+        boxes, labels = zip(*map(read_objects, cells[OBJECTS]), strict=True)
         cells[_BOXES], cells[_BOX_LABELS] = SpooledColumn(boxes), SpooledColumn(labels)
-        notes.append(f"{path}: its column objects is taken for boxes, [x, y, width, height] in pixels")
+        notes.append(describe_objects(path))
     num_others = _count_others(path, cells[image_columns(columns)[0]])
     if num_others:
         notes.append(f"{path}: {counted(num_others, 'image is', 'images are')} in none of its tables, and not packed")
@@ -136,25 +134,6 @@ def _table(path: str, folder: str, name: str) -> Table:
 def _below(folder: str, names: Sequence[Any]) -> Iterator[Any]:
     """Names below the folder of their table as paths below the folder of all."""
     return (f"{folder}/{name}" if folder and isinstance(name, str) and name else name for name in names)
-
-
-def _objects(cell: Any) -> tuple[Any, Any]:
-    """The boxes and classes of an image."""
-    try:
-        value = json.loads(cell) if isinstance(cell, str) else cell
-        if is_missing(value):
-            return [], []
-        if isinstance(value, list):
-            value = {"bbox": [found["bbox"] for found in value], "category": [_class_of(found) for found in value]}
-        boxes = [[x, y, x + width, y + height] for x, y, width, height in value.get("bbox") or []]
-        return boxes, list(_class_of(value) or [])
-    except (TypeError, ValueError, KeyError, AttributeError):
-        wrong = Rejection(f"has objects {str(cell)[:40]}, allowed are lists bbox and categories")
-        return wrong, wrong
-
-
-def _class_of(value: Mapping[str, Any]) -> Any:
-    return next((value[name] for name in ("categories", "category", "labels", "label", "id") if name in value), None)
 
 
 def _count_others(path: str, named: SpooledColumn) -> int:

@@ -70,7 +70,9 @@ _FILES = {
         "kseq.pack((images.numpy(), labels.numpy()), ...)"
     ),
     r"\.beton": "is a file of FFCV: read it by ffcv.Loader, and give kseq.pack its samples as an iterable",
-    r"\.mds(\.\w+)?": "is a shard of MosaicML: read it by streaming.StreamingDataset, and give kseq.pack that as an iterable",
+    r"\.mds(\.\w+)?": (
+        "is a shard of MosaicML: kseq.pack(streaming.StreamingDataset(local=FOLDER, batch_size=1), ...) packs its folder"
+    ),
     r"\.rec": "is a file of MXNet's RecordIO: read it by mxnet.recordio, and give kseq.pack its samples as an iterable",
     r"\.ya?ml": "names the classes and the splits of a data set: give the folder that it lies in",
     r"\.xlsx?": "is a spreadsheet: save it as CSV, and give that",

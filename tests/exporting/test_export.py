@@ -506,3 +506,13 @@ def test_fields_come_back_of_their_kind_under_their_names(numbered: Path, tmp_pa
     for name in fields:
         for one, other in zip(before.values(name), after.values(name), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+def test_names_of_classes_that_cells_take_for_none_come_back_by_the_command(tmp_path: Path, kind: str) -> None:
+    write_photos(tmp_path / "photos", {"nan": 2, " x": 2, "a": 2})
+    kseq.pack(tmp_path / "photos", tmp_path / "a", workers=0)
+    pack_again(kseq.export(tmp_path / "a", tmp_path / "out", format=kind), tmp_path / "b")
+    before, after = (kseq.ShardDataset(tmp_path / name, "all") for name in "ab")
+    assert (after.class_names, len(after)) == ((" x", "a", "nan"), 6) == (before.class_names, len(before))
+    assert sorted(sample["label"] for sample in after) == sorted(sample["label"] for sample in before)

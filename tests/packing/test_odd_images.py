@@ -181,3 +181,21 @@ def test_a_mask_without_the_orientation_of_its_image_is_said_or_turned(tmp_path:
         sample = dataset[0]
     if orientation == 6:
         assert sample["image"][..., 0][sample["mask"][..., 0] == 1].mean() > 200
+
+
+@pytest.mark.parametrize(("cut", "options", "is_whole"), [
+    (1, {}, True), (2, {}, True), (3, {}, False), (40, {}, False), (2, {"progressive": True}, False),
+])  # fmt: skip
+def test_a_jpeg_that_lacks_its_end_alone_has_its_pixels(
+    tmp_path: Path, cut: int, options: dict[str, Any], is_whole: bool
+) -> None:
+    data = encoded(Image.fromarray(PHOTO), "JPEG", **options)
+    assert data.endswith(b"\xff\xd9")
+    report, pixels = pack(tmp_path, {"a.jpg": data[:-cut], "b.jpg": data})
+    assert [os.path.basename(os.fsdecode(each.path)) for each in report.rejected] == [] if is_whole else ["a.jpg"]
+    if is_whole:
+        np.testing.assert_array_equal(pixels["a.jpg"], pixels["b.jpg"])
+        assert kseq.verify(tmp_path / "packed").damaged == []
+        sequence = kseq.ShardSequence(tmp_path / "packed", "all", input_shape=(24, 32, 3), batch_size=2, shuffle=False)
+        images, _ = sequence[0]
+        np.testing.assert_array_equal(images[0], images[1])

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 import kseq
 from kseq.errors import SourceError
 from tests.helpers.messages import assert_says, raises
+from tests.helpers.records import png
 from tests.sources.test_annotation_tools import write_image
 from tests.sources.test_flat_images import read
 
@@ -127,3 +130,25 @@ def test_objects_of_metadata_are_boxes(tmp_path: Path) -> None:
     (tmp_path / "hub" / "metadata.jsonl").write_text('{"file_name": "0.png", "caption": "x"}\n')
     with raises(SourceError, tmp_path / "hub", "caption"):
         kseq.pack(tmp_path / "hub", tmp_path / "other", workers=0)
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_column_of_objects_in_parquet_gives_boxes_and_the_names_of_their_classes(tmp_path: Path, is_list: bool) -> None:
+    found = [{"bbox": [10.0, 20.0, 30.0, 40.0], "category": 1}, {"bbox": [1.0, 2.0, 3.0, 4.0], "category": 0}]
+    cell: Any = found if is_list else {key: [each[key] for each in found] for key in ("bbox", "category")}
+    none: Any = [] if is_list else {"bbox": [], "category": []}
+    image = {"bytes": png(), "path": None}
+    names = {"bbox": {"_type": "Sequence"}, "category": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    features = {"image": {"_type": "Image"}, "objects": {"feature": names, "_type": "Sequence"}}
+    table = pyarrow.Table.from_pylist([{"image": image, "objects": each} for each in (cell, none)])
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (tmp_path / "hub").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "hub" / "train-00000-of-00001.parquet")
+    (tmp_path / "hub" / "val-00000-of-00001.parquet").write_bytes(b"no Parquet")
+    report = kseq.pack(tmp_path / "hub", tmp_path / "packed", workers=0)
+    assert_says(" ".join(report.notes), "objects")
+    assert (report.num_samples, len(report.rejected)) == (2, 1)
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        assert dataset[0]["boxes"].tolist() == [[10, 20, 40, 60], [1, 2, 4, 6]]
+        assert (dataset[0]["labels"].tolist(), dataset.class_names) == ([1, 0], ("cat", "dog"))
+        assert dataset[1]["boxes"].shape == (0, 4)
