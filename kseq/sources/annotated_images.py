@@ -15,7 +15,6 @@ The rules:
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -51,7 +50,7 @@ from kseq.sources.object_masks import (
     describe_wide,
     needs_wide,
 )
-from kseq.sources.shape_outlines import rectangle_corners
+from kseq.sources.shape_outlines import are_sane, rectangle_corners
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.url_files import FileSizes
 from kseq.storage.fields import Field
@@ -202,14 +201,13 @@ class AnnotatedSource(MaskedSource, FileSource):
             return values if mask is None else values | self.drawn(values, *read_size(values["image"])[:2])
         path, height, width = location
         values = super().read(image._replace(location=path))
-        found_height, found_width, orientation = read_size(values["image"])
-        if mask is not None:
-            size = (height, width) if height else (found_height, found_width)
-            values |= self.drawn(values, *size)
+        *found, orientation = read_size(values["image"])
+        found_size = (found[0], found[1])
         if not height:
-            sides = np.array([found_width, found_height] * 2, np.float32)
-            return {**values, "boxes": values["boxes"] * sides}
-        turned = turned_boxes(values, (height, width), (found_height, found_width), orientation)
+            sides = np.array([*found_size[::-1]] * 2, np.float32)
+            return {**values, "boxes": values["boxes"] * sides} | self.drawn(values, *found_size)
+        turned = turned_boxes(values, (height, width), found_size, orientation)
+        values |= self.drawn(values, height, width)
         if "boxes" in turned and mask is not None:
             drawn = values[mask.name]
             turned[mask.name] = drawn._replace(pixels=upright(drawn.pixels, orientation))
@@ -439,6 +437,6 @@ def check_box(box: Sequence[Any], what: str) -> list[float]:
         numbers = [float(side) for side in box]
     except (TypeError, ValueError, OverflowError):
         numbers = []
-    if len(numbers) != 4 or isinstance(box, str) or not all(map(math.isfinite, numbers)):
+    if len(numbers) != 4 or isinstance(box, str) or not are_sane(numbers):
         raise ImageError(f"{what} is {str(box)[:60]}, allowed are four finite numbers")
     return numbers

@@ -185,7 +185,7 @@ def _mask(what: str, label: str, shape: ElementTree.Element) -> FoundObject:
         mask = {"row_runs": [int(run) for run in runs.split(",")], "left": int(left), "top": int(top)}
         outline = mask | {"width": int(width), "height": int(height)}
         row_runs_box(outline)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ImageError(
             f"{what}: its rle makes no sense ({error}), expected are run lengths of {width:g} x {height:g} pixels"
         ) from error

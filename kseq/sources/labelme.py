@@ -38,7 +38,7 @@ from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.json_files import read_json
 from kseq.sources.layouts import annotates_most_images
 from kseq.sources.object_masks import WHOLE_BOX
-from kseq.sources.shape_outlines import ellipse_box, ellipse_corners, is_closed_line, outline_box
+from kseq.sources.shape_outlines import are_sane, ellipse_box, ellipse_corners, is_closed_line, outline_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -153,6 +153,8 @@ def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
         return None
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
+        if not are_sane([side for point in points for side in point]):
+            raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{what} has points {str(shape.get('points'))[:60]}, allowed are pairs of numbers") from error
     if kind == "linestrip" and not is_closed_line([side for point in points for side in point]):

@@ -33,7 +33,7 @@ from kseq.images.formats import read_header
 from kseq.images.noted_pixels import NotedPixels
 from kseq.sources.column_roles import OBJECT_MASKS
 from kseq.sources.file_reading import read_file
-from kseq.sources.run_lengths import ends_early, mask_pixels, row_runs_pixels
+from kseq.sources.run_lengths import mask_pixels, row_runs_pixels
 
 __all__ = [
     "IGNORED",
@@ -186,10 +186,12 @@ def draw_objects(
         else:
             value = IGNORED
         if value:
-            covered = _pixels(found, height, width, in_shares=mask.in_shares, segments=segments)
+            covered, is_short = _pixels(found, height, width, in_shares=mask.in_shares, segments=segments)
             size = int(covered.sum())
-            if (note := _note(found.outline, size, (1, 1) if mask.in_shares else (height, width))) is not None:
-                notes[note] = None
+            if is_short:
+                notes[_ENDS_EARLY] = None
+            if not size:
+                notes[_why_empty(found.outline, *((1, 1) if mask.in_shares else (height, width)))] = None
             # Crowds lie below all objects.
             drawn.append((size if found.number else height * width + 1, value, covered))
     if segments is not None and _has_others(segments, objects):
@@ -197,27 +199,21 @@ def draw_objects(
     values = np.zeros((height, width, 1), dtype)
     for _, value, covered in sorted(drawn, key=lambda entry: -entry[0]):
         values[covered] = value
-    if kind == INSTANCES and not {value for size, value, _ in drawn if size} <= set(np.unique(values).tolist()):
+    counts = np.bincount(values.ravel(), minlength=1 + max((value for _, value, _ in drawn), default=0))
+    if kind == INSTANCES and any(size and not counts[value] for size, value, _ in drawn):
         notes[_COVERED] = None
     return NotedPixels(values, tuple(notes))
 
 
-def _note(outline: Any, size: int, image: tuple[int, int]) -> str | None:
-    """What is worth knowing of an outline that covers so many pixels of an image; None if nothing is."""
-    is_mask = isinstance(outline, dict)
-    if is_mask and ("row_runs" in outline or "counts" in outline) and ends_early(outline):
-        return _ENDS_EARLY
-    if size:
-        return None
-    if is_mask and "segment" in outline:
+def _why_empty(outline: Any, height: int, width: int) -> str:
+    """What is worth knowing of an outline that covers no pixel of an image of this size."""
+    if isinstance(outline, dict) and "segment" in outline:
         return _NO_SEGMENT_PIXEL
-    height, width = image
-    if is_mask and "polygons" in outline:
-        outline, is_mask = outline["polygons"], False
-    if is_mask:
+    polygons = outline.get("polygons") if isinstance(outline, dict) else outline
+    if polygons is None:
         left, top = (outline.get(side, 0) for side in ("left", "top"))
         return _OUTSIDE if left >= width or top >= height or left < 0 or top < 0 else _NO_PIXEL
-    points = np.concatenate([np.array(polygon, np.float64).reshape(-1, 2) for polygon in outline])
+    points = np.concatenate([np.empty((0, 2)), *(np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons)])
     if not len(points):
         return _NO_PIXEL
     is_outside = (points.max(axis=0) <= 0).any() or (points.min(axis=0) >= (width, height)).any()
@@ -244,16 +240,17 @@ def _segments(file: bytes, height: int, width: int) -> np.ndarray:
     return ids
 
 
-def _pixels(found: OutlinedObject, height: int, width: int, *, in_shares: bool, segments: np.ndarray | None) -> np.ndarray:
-    """`(height, width)` bool: which pixels an object covers."""
+def _pixels(
+    found: OutlinedObject, height: int, width: int, *, in_shares: bool, segments: np.ndarray | None
+) -> tuple[np.ndarray, bool]:
+    """`(height, width)` bool: which pixels an object covers; and whether run lengths end before their mask does."""
     outline = found.outline
     try:
         if segments is not None:
-            of_segment: np.ndarray = segments == outline["segment"]
-            return of_segment
+            return segments == outline["segment"], False
         if isinstance(outline, dict):
             return _mask_pixels(outline, height, width)
-        return _united(outline, height, width, in_shares=in_shares)
+        return _united(outline, height, width, in_shares=in_shares), False
     except (TypeError, ValueError, OverflowError) as error:
         reason = f" ({error})" if isinstance(outline, dict) and str(error) else ""
         what = f"has an outline {str(outline)[:60]}{reason}"
@@ -271,17 +268,17 @@ def _united(polygons: Sequence[Sequence[float]], height: int, width: int, *, in_
     return covered
 
 
-def _mask_pixels(outline: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    """`(height, width)` bool of an outline that is a mask in one of several forms."""
+def _mask_pixels(outline: Mapping[str, Any], height: int, width: int) -> tuple[np.ndarray, bool]:
+    """`_pixels` of an outline that is a mask in one of several forms."""
     if "file" in outline:
-        return _checked_size(read_object(outline["file"]), height, width)
+        return _checked_size(read_object(outline["file"]), height, width), False
     if "png" in outline:
-        return _placed(_small_mask(outline), outline, height, width)
+        return _placed(_small_mask(outline), outline, height, width), False
     if "polygons" in outline:
-        without_holes: np.ndarray = _united(outline["polygons"], height, width) & ~_united(outline["holes"], height, width)
-        return without_holes
+        return _united(outline["polygons"], height, width) & ~_united(outline["holes"], height, width), False
     if "row_runs" in outline:
-        return _placed(row_runs_pixels(outline), outline, height, width)
+        values, is_short = row_runs_pixels(outline)
+        return _placed(values, outline, height, width), is_short
     return mask_pixels(outline, height, width)
 
 

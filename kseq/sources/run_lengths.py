@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ends_early", "join_runs", "mask_box", "mask_pixels", "plain_mask", "row_runs_box", "row_runs_pixels"]
+__all__ = ["join_runs", "mask_box", "mask_pixels", "plain_mask", "row_runs_box", "row_runs_pixels"]
+
+
+# No image has more; a broken file may say so.
+_MOST_PIXELS = 1 << 30
 
 
 def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
@@ -34,21 +38,14 @@ def plain_mask(mask: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": mask.get("size"), "counts": mask.get("counts")}
 
 
-def mask_pixels(mask: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    """`(height, width)` bool: the ones of a mask of an image of this size; the arguments and errors are those of `mask_box`."""
+def mask_pixels(mask: Mapping[str, Any], height: int, width: int) -> tuple[np.ndarray, bool]:
+    """`(height, width)` bool: the ones of a mask of an image of this size; and whether its run lengths end early, where the
+    rest is zeros. The arguments and errors are those of `mask_box`."""
     runs, own_height, own_width = _runs(mask)
     if (own_height, own_width) != (height, width):
         raise ValueError("the mask is of another size")
-    return _pixels(runs, width, height).T
-
-
-def ends_early(mask: Mapping[str, Any]) -> bool:
-    """Whether the run lengths of a mask end before its size does; the arguments and errors are those of `mask_box`."""
-    if "row_runs" in mask:
-        runs, height, width = np.array(mask["row_runs"], np.int64), mask["height"], mask["width"]
-    else:
-        runs, height, width = _runs(mask)
-    return bool(runs.sum() < height * width)
+    values, is_short = _pixels(runs, width, height)
+    return values.T, is_short
 
 
 def row_runs_box(mask: Mapping[str, Any]) -> list[float] | None:
@@ -65,9 +62,9 @@ def row_runs_box(mask: Mapping[str, Any]) -> list[float] | None:
     return None if found is None else [left + found[0], top + found[1], left + found[2], top + found[3]]
 
 
-def row_runs_pixels(mask: Mapping[str, Any]) -> np.ndarray:
-    """`(height, width)` bool: the ones of a mask of rows, in its own size; the arguments and errors are those of
-    `row_runs_box`."""
+def row_runs_pixels(mask: Mapping[str, Any]) -> tuple[np.ndarray, bool]:
+    """`(height, width)` bool: the ones of a mask of rows, in its own size; and whether its run lengths end early. The arguments
+    and errors are those of `row_runs_box`."""
     return _pixels(_row_runs(mask), mask["height"], mask["width"])
 
 
@@ -88,11 +85,11 @@ def join_runs(counts: np.ndarray, are_ones: np.ndarray) -> list[int]:
     return runs
 
 
-def _pixels(runs: np.ndarray, lines: int, length: int) -> np.ndarray:
-    """`(lines, length)` bool of runs that go line by line."""
-    values = np.zeros(lines * length, bool)
-    values[: runs.sum()] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return values.reshape(lines, length)
+def _pixels(runs: np.ndarray, lines: int, length: int) -> tuple[np.ndarray, bool]:
+    """`(lines, length)` bool of runs that go line by line, and whether they end before."""
+    values, filled = np.zeros(lines * length, bool), int(runs.sum())
+    values[:filled] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return values.reshape(lines, length), filled < lines * length
 
 
 def _box(runs: np.ndarray, length: int) -> list[float] | None:
@@ -126,6 +123,8 @@ def _checked(counts: Any, height: int, width: int) -> np.ndarray:
     runs = np.array(counts, np.int64).reshape(-1)
     if height <= 0 or width <= 0 or (runs < 0).any():
         raise ValueError("the runs of the mask do not fill its size")
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"the mask has {width} x {height} pixels, allowed are {_MOST_PIXELS:,} together")
     if runs.sum() > height * width:
         raise ValueError(f"the run lengths are of {runs.sum():,} pixels, the mask has {width} x {height}")
     return runs

@@ -6,10 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["ellipse_box", "ellipse_corners", "is_closed_line", "outline_box", "rectangle_corners", "turned_box"]
+__all__ = ["are_sane", "ellipse_box", "ellipse_corners", "is_closed_line", "outline_box", "rectangle_corners", "turned_box"]
 
 # An ellipse is drawn as a polygon of so many corners.
 _ELLIPSE_CORNERS = 64
+
+
+# Sides of boxes are stored as float32.
+_FARTHEST = 1e30
+
+
+def are_sane(numbers: Sequence[float]) -> bool:
+    """Whether all numbers are finite, and so are their sums and products in float32."""
+    return all(abs(number) <= _FARTHEST for number in numbers)
 
 
 def rectangle_corners(box: Sequence[float], degrees: float = 0.0, about: tuple[float, float] = (0.0, 0.0)) -> list[float]:
@@ -80,7 +89,7 @@ def outline_box(points: Sequence[Any]) -> list[float] | None:
         TypeError: The same.
     """
     numbers = [float(number) for number in points]
-    if not all(map(math.isfinite, numbers)):
+    if not are_sane(numbers):
         raise ValueError("a number is not finite")
     if len(numbers) < 6 or len(numbers) % 2:
         return None

@@ -116,7 +116,10 @@ def _supervisely_shape(found: Mapping[str, Any]) -> FoundShape:
     if kind == "bitmap" and isinstance(bitmap, dict) and bitmap.get("data"):
         left, top = (int(side) for side in bitmap["origin"])
         # A PNG, compressed once more.
-        png = zlib.decompressobj().decompress(base64.b64decode(bitmap["data"]), _MOST_PNG)
+        try:
+            png = zlib.decompressobj().decompress(base64.b64decode(bitmap["data"]), _MOST_PNG)
+        except zlib.error as error:
+            raise ImageError(f"a bitmap cannot be unpacked: {error}") from error
         header = read_header(png)
         outline = {"png": base64.b64encode(png).decode(), "left": left, "top": top}
         return FoundShape(str(title), [left, top, left + header.width, top + header.height], outline)

@@ -171,7 +171,7 @@ def _read(folder: str, text: str, dialect: ToolDialect, images: _Images, facts: 
     for number, part in enumerate(parts, 1):
         try:
             found = list(dialect.read(part, text))
-        except (ImageError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (ImageError, KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
             where = f"entry {number}" if len(parts) > 1 else "it"
             reason = f"{text}: {where} makes no sense to {dialect.name}: {error}"
             yield AnnotatedImage(

@@ -40,32 +40,37 @@ def read_via3(content: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, 
     regions: dict[str, list[dict[str, Any]]] = {str(key): [] for key in content["file"]}
     others = dict.fromkeys(regions, 0)
     for entry in content["metadata"].values():
-        view = content["view"].get(str(entry.get("vid"))) if isinstance(entry, dict) else None
-        files = [str(key) for key in view.get("fid_list") or []] if isinstance(view, dict) else []
+        view = _mapping(content["view"].get(str(_mapping(entry).get("vid"))))
+        listed = view.get("fid_list")
+        files = [str(key) for key in listed] if isinstance(listed, list) else []
         for key in (key for key in files if key in regions):
             if not entry.get("xy"):
                 others[key] += 1
                 continue
-            attributes = dict(_attributes(entry.get("av") or {}, content["attribute"]))
+            attributes = dict(_attributes(_mapping(entry.get("av")), content["attribute"]))
             regions[key].append({"shape_attributes": _shape(entry["xy"]), "region_attributes": attributes})
     for key, entry in content["file"].items():
-        described = entry if isinstance(entry, dict) else {}
+        described = _mapping(entry)
         yield str(described.get("fname") or described.get("src") or ""), regions[str(key)], others[str(key)]
 
 
 def _shape(numbers: Any) -> dict[str, Any]:
     kind, *sides = numbers if isinstance(numbers, list) else [0]
-    name, names = _SHAPES.get(kind, ("unknown", ()))
+    name, names = _SHAPES.get(kind if isinstance(kind, int) else 0, ("unknown", ()))
     if names:
         return {"name": name, **dict(zip(names, sides, strict=False))}
     return {"name": name, "all_points_x": sides[::2], "all_points_y": sides[1::2]}
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _attributes(values: Mapping[str, Any], attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The names of attributes and what they say, options by their names."""
     for key, value in values.items():
-        described = attributes.get(str(key)) or {}
-        options = described.get("options") or {}
+        described = _mapping(attributes.get(str(key)))
+        options = _mapping(described.get("options"))
         # Of several choices, one text has the keys, with commas.
         chosen = [options.get(option, option) for option in str(value).split(",")] if options else [value]
         yield str(described.get("aname") or key), chosen[0] if len(chosen) == 1 else dict.fromkeys(chosen, True)

@@ -487,3 +487,18 @@ def test_a_coco_file_has_no_other_form_of_outline(tmp_path: Path, outline: dict[
 def test_corners_may_be_pairs(tmp_path: Path) -> None:
     path = write_coco(tmp_path, [annotation(1, 1, [[[20, 3], [30, 3], [30, 9]]], bbox=[2, 3, 6, 6])])
     assert_says(next(iter(pack(path, "semantic")[0].image_notes)), "outside")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 1e300])
+@pytest.mark.parametrize("kind", ["polygon", "rectangle", "circle", "linestrip"])
+def test_a_shape_of_numbers_that_are_none_rejects_its_image(tmp_path: Path, kind: str, number: float) -> None:
+    shapes = [
+        {"label": "cat", "shape_type": kind, "points": [[1, 1], [number, 3], [5, 6], [1, 1]][: 2 if kind == "circle" else 4]}
+    ]
+    assert_says(refusal(write_labelme(tmp_path / "labelme", shapes), tmp_path / "packed"), "1.png", "1.json", "shape 1")
+
+
+def test_a_mask_is_drawn_on_an_image_of_the_size_that_it_says_alone(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [annotation(1, 1, [TOP], bbox=[2, 3, 6, 6])], height=10**30)
+    message = refusal(path, tmp_path / "packed", columns=kseq.Columns(mask="semantic"))
+    assert_says(message, "1.png", f"{WIDTH} x {HEIGHT}", f"{WIDTH} x {10**30}")
