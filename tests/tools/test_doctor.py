@@ -31,7 +31,7 @@ from tests.helpers.preloaded import build_library
 from tests.helpers.processes import kseq_command
 
 
-def examine(*words: object, seconds: int = 12, **environment: str) -> tuple[dict[str, Any], str]:
+def examine(*words: object, seconds: int = 15, **environment: str) -> tuple[dict[str, Any], str]:
     """What `kseq doctor --json` prints, and what it says before."""
     variables = dict(os.environ, PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3", **environment)
     command = kseq_command("doctor", *words, "--seconds", seconds, "--json")
@@ -58,7 +58,7 @@ def test_large_jpegs_that_are_read_small_are_decoding_and_smaller_ones_are_propo
     assert found["best"]["gain"] > 2
     assert found["best"]["num_bytes"] < found["num_bytes"]
     assert found["stepping"]["waiting_share"] > 0.5
-    assert "12 s" in said
+    assert "15 s" in said
     # The sample that was packed otherwise is gone.
     assert beside(tmp_path / "large") == ["large"]
 
@@ -123,10 +123,12 @@ def script(numbered: Path, tmp_path: Path) -> Path:
 def test_python_that_computes_is_the_augmentation_and_a_model_is_its_step(script: Path) -> None:
     pytest.importorskip("jax")
     words = ("--batches", f"{script}:make_batches", "--model", f"{script}:make_model")
-    found, _ = examine(*words, seconds=30, KERAS_BACKEND="jax")
+    found, _ = examine(*words, seconds=15, KERAS_BACKEND="jax")
     assert found["culprit"] == "augmenting"
     assert found["seconds_per_thousand"]["augmenting"] >= 10
-    assert [outcome["name"] for outcome in found["outcomes"] if "use_multiprocessing" in outcome["name"]]
+    # On a busy machine, there may be no time for processes, which is said.
+    tried = [*found["cuts"], *(outcome["name"] for outcome in found["outcomes"])]
+    assert any("use_multiprocessing" in name for name in tried)
     # Functions of the script are found in worker processes.
     assert not any(outcome["error"] for outcome in found["outcomes"])
     assert found["best"] is None or "kseq pack" not in found["best"]["name"]
@@ -333,7 +335,7 @@ def test_a_step_of_whole_batches_that_load_slowly_is_measured_in_smaller_ones(nu
 
 def test_what_was_not_tried_comes_from_the_middle() -> None:
     trials = [Trial(name, lambda _: kseq.Batches("nowhere")) for name in "abcde"]
-    assert [trial.name for trial in _from_both_ends(trials)] == ["a", "e", "b", "d", "c"]
+    assert [trial.name for trial in _from_both_ends(trials)] == ["e", "a", "d", "b", "c"]
 
 
 def test_a_script_that_fails_is_one_line(tmp_path: Path, numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:

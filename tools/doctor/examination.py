@@ -24,6 +24,8 @@ STAGES = ("reading", "decoding", "augmenting", "assembling")
 
 # Shares of the time: the disk, the stages, loading alone, steps (twice), trials.
 _DISK, _STAGES, _LOADING, _STEPS, _TRIALS = 0.04, 0.06, 0.06, 0.12, 0.45
+# Trials are planned to take at most such a share of what is left then.
+_MOST_OF_THE_REST = 0.7
 # Less than that of a step is no waiting that one could do something about.
 _LITTLE_WAITING = 0.05
 # What is tried is tried in batches that one thread fills in so many seconds; each worker has a sample of it.
@@ -114,7 +116,9 @@ def examine(batches: kseq.Batches, step: Step | RateStep | None, seconds: float)
         outcomes = []
         if culprit != "step":
             trials = list_trials(paced, culprit)
-            outcomes = measure_trials(paced, trials, cursor, budget.share(_TRIALS) / (2 * len(trials) + 1), budget)
+            # Each look takes longer by its start, which nobody knows beforehand.
+            looking = min(_TRIALS * seconds, _MOST_OF_THE_REST * budget.left)
+            outcomes = measure_trials(paced, trials, cursor, looking / (2 * len(trials) + 1), budget)
     best, cuts = best_outcome(outcomes, stepping), tuple(budget.cuts)
     return dataclasses.replace(
         examined, outcomes=outcomes, culprit=culprit, best=best, seconds=budget.passed, cuts=cuts,

@@ -34,7 +34,7 @@ export class BatchesView {
     };
     this.problem = el("p", { class: "problem", role: "alert" });
     this.code = el("code", { class: "code" });
-    this.arrays = el("div", { class: "tables" });
+    this.arrays = el("div", { class: "tables arrays" });
     this.rows = el("div", { class: "rows" });
     const bar = (isRare) => this.controls.filter(([setting]) => Boolean(setting.is_rare) === isRare).map(([setting, element]) => labelled(setting.title, element));
     this.own = choices({ 1: "of your Sequence", "": "chosen here" }, "1", { onchange: () => this.changed() });
@@ -47,9 +47,10 @@ export class BatchesView {
       about.own_batches && el("div", { class: "bar" }, labelled("Settings", this.own)),
       foldable("Settings", this.form),
       el("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Batch" },
-        this.code,
-        el("div", { class: "sliders" }, this.sliders.epoch.element, this.sliders.number.element),
-        this.problem, this.arrays, this.rows));
+        el("div", { class: "batch" },
+          el("div", {}, this.code, el("div", { class: "sliders" }, this.sliders.epoch.element, this.sliders.number.element), this.problem),
+          this.arrays),
+        this.rows));
     this.showForm();
     this.load();
   }
