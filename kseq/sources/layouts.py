@@ -198,14 +198,14 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         source_format: Packs the folders as classes.
     """
     class_names = source.class_names
-    if len(class_names) < 2 or not all(map(is_no_class_name, class_names)):
+    if not class_names or not all(map(is_no_class_name, class_names)):
         return
     stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
     for image in source.images:
         if image.rejection is None:
             name = os.fsdecode(image.path).rpartition("/")[2]
             stems[image.label].add(name.rpartition(".")[0] or name)
-    if all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
+    if len(stems) > 1 and all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
         return
     is_folder = os.path.isdir(path)
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]

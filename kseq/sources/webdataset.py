@@ -41,7 +41,6 @@ from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.class_folders import ClassFolders, find_class_folders
-from kseq.sources.class_names import is_no_class_name
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
 from kseq.sources.compressed import Unpacked, Unpacker
 from kseq.sources.file_reading import read_range
@@ -203,10 +202,7 @@ def _find_folders(path: str, samples: Iterable[TarSample], columns: Columns) -> 
         tree.add(f"{folder}/image.png".lstrip("/"), 0)
     for has_classes in (True, False) if columns.label is None and "" not in found else (False,):
         with suppress(SourceError):
-            folders = find_class_folders(tree, has_classes=has_classes)
-            # `images` alone is no class; several such folders are refused, as those of a folder are.
-            if not has_classes or len(folders.class_names) > 1 or not all(map(is_no_class_name, folders.class_names)):
-                return folders
+            return find_class_folders(tree, has_classes=has_classes)
     return ClassFolders(())
 
 

@@ -142,7 +142,7 @@ def test_images_of_a_tar_that_nothing_reads_are_said(jpegs: list[bytes], tmp_pat
 
 def test_folders_in_a_tar_that_are_called_like_no_class_are_none(jpegs: list[bytes], tmp_path: Path) -> None:
     source = write_tar(tmp_path / "x.tar", {"JPEGImages/0.jpg": jpegs[0], "Annotations/0.xml": b"<annotation/>"})
-    assert_says(refusal(source, tmp_path / "packed"), source, "kseq.Columns(label=)")
+    assert_says(refusal(source, tmp_path / "packed"), source, "JPEGImages", "unpack it")
 
 
 def test_of_two_images_of_a_sample_the_first_of_the_rules_is_taken(jpegs: list[bytes], tmp_path: Path) -> None:
