@@ -76,7 +76,6 @@ _FILES = {
     r"\.rec": "is a file of MXNet's RecordIO: read it by mxnet.recordio, and give kseq.pack its samples as an iterable",
     r"\.ya?ml": "names the classes and the splits of a data set: give the folder that it lies in",
     r"\.xlsx?": "is a spreadsheet: save it as CSV, and give that",
-    r"\.txt": "is text: give the folder of a data set, or a table with a first line such as image,label: .csv or .jsonl",
     r"\.(csv|tsv|jsonl?|ndjson|parquet)\.(gz|bz2|xz|zst)": "is a compressed table or annotation file: unpack it first",
     r"\.odgt": "is of a form that is not read: write a table with image,xmin,ymin,xmax,ymax,class, a line for each box",
     r"\.xml": "is no XML of CVAT: give the folder of XML files and images, as of Pascal VOC",
@@ -94,7 +93,9 @@ _SOURCES = {
     r"\.(xlsx?|xlsm|ods|numbers)": "is a spreadsheet: save it as CSV in UTF-8, and pack that",
     r"\.(feather|orc|avro|pickle\.gz)": "is a table in a format that is not read: save it as Parquet or CSV, and pack that",
     r"\.(db|sqlite3?)": "is a database: save its table as CSV, or give kseq.pack its rows as an iterable",
-    r"\.(txt|lst|dat|data)": "is text: a table with a first line of names of columns is packed by {csv}",
+    r"\.(txt|lst|dat|data)": (
+        "is text: give the folder of a data set; a table with a first line of names of columns is packed by {csv}"
+    ),
     r"\.(mp4|avi|mov|mkv|webm|mpe?g)": "is a video: save its frames as images first, in a folder for each class",
     r"\.(jpe?g|jfif|png|bmp|gif|webp|tiff?)": "is one image: pack the folder of its class folders, or a table that names it",
 }
