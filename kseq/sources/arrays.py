@@ -6,7 +6,8 @@ The rules:
   uint16 or float32, or with another number of channels; the array is called `images`, `image`, `x`, `X` or `data`, or as
   `Columns.image` says. Labels are `(samples,)` or `(samples, 1)` whole numbers or names, or
   one-hot `(samples, classes)`; the array is called `labels`, `label`, `y`, `Y` or `targets`.
-- Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `train_x`, `train_set_x`, in capitals too) are splits. An array of images
+- Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `train_x`, `train_set_x`, in capitals too) are
+  splits. An array of images
   without one of labels, or the reverse, is refused, unless `Columns(label="")` says that there are no labels.
 - Of an array whose elements are structs (a table, as numpy, PyTables and FITS readers give it), each field is an array: it is
   called like the field, or ARRAY.FIELD if there are other arrays. Numbers and text may be of either byte order.
@@ -15,7 +16,8 @@ The rules:
   files that are gone, or were never written, is refused, since HDF5 gives zeros in their place.
 - MATLAB has the lengths of arrays in the reverse order: images that it wrote, and those whose last length is the number of
   samples, are refused with the call that turns them.
-- An array of text called `label_names`, `class_names`, `classes`, `list_classes` or `target_names` has the names of the classes. Without it the classes are the values of the labels,
+- An array of text called `label_names`, `class_names`, `classes`, `list_classes` or `target_names` has the names of the
+  classes. Without it the classes are the values of the labels,
   or for one-hot labels the numbers 0 to classes - 1.
 - A file that is damaged or cut off, and an array of Python objects, are refused: such a file is read whole or not at all.
 - A sample is called ARRAY/ROW, counted from 0. Rows are read in place. A member of an `.npz` that is compressed
