@@ -201,7 +201,7 @@ def test_a_misspelt_option_is_told_with_where_to_look(command: str, option: str,
     [
         (
             ["pack", "nothing", "packed"],
-            ("nothing", ".csv"),
+            ("nothing",),
         ),
         (["info", "nothing"], ("nothing",)),
         (["verify", "nothing"], ("nothing",)),
