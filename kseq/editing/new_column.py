@@ -11,9 +11,9 @@ from kseq.arguments import spelled
 from kseq.editing.columns import ColumnArrays, empty_column, replace_values
 from kseq.editing.sample_lists import read_cells
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.assemble import number_classes
 from kseq.sources.cell_types import Rejection, parse_target
 from kseq.sources.column_roles import USUAL
+from kseq.sources.label_numbers import number_classes
 from kseq.sources.list_cells import is_missing
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import LABEL, Field

@@ -48,7 +48,7 @@ def check_class_names(value: Any) -> Any:
     """The names of all classes as an argument has them; None for None.
 
     Raises:
-        ArgumentError: If one is empty, or is there twice, or several are written as one name, or as that of a file.
+        ArgumentError: If one is empty, or is there twice, or is that of a file with the names.
     """
     if value is None:
         return None
@@ -61,11 +61,6 @@ def check_class_names(value: Any) -> Any:
     alone = names[0] if len(names) == 1 and isinstance(names[0], str) else ""
     if alone.lower().endswith((".txt", ".names")) and os.path.isfile(alone):
         raise ArgumentError(f"{given}: is a file, expected are the names in it, each by itself")
-    if "," in alone:
-        parts = [part.strip() for part in alone.split(",") if part.strip()]
-        raise ArgumentError(
-            f"{given}: is one name with commas in it, expected is each by itself: {spelled('class_names', parts)}"
-        )
     return value
 
 

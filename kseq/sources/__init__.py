@@ -19,8 +19,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
   outlined objects, `masked_source`: sources that have them. `object_pngs`: a PNG for each object.
 - What a folder or a zip looks like that is no tree of class folders: `layouts`, `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
-  `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
-  classes that are left out).
+  `list_cells` (cells of several values), `label_numbers` (numbers of classes), `assemble` (from columns to samples),
+  `kept_elements` (boxes and labels of classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which
   folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row

@@ -13,7 +13,7 @@ import pytest
 
 import kseq
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.assemble import number_classes
+from kseq.sources.label_numbers import number_classes
 from kseq.sources.point_names import describe_outside
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says, raises, refusal
