@@ -9,6 +9,7 @@ The rules, the same for every source:
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from kseq.sources.kept_elements import keep_elements
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.fields import Field
 
-__all__ = ["check_class_list", "leave_out_classes"]
+__all__ = ["check_class_list", "check_class_names", "leave_out_classes"]
 
 # A note names so many classes.
 _MOST_NAMES = 10
@@ -41,6 +42,26 @@ def check_class_list(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(item, str) for item in value):
         raise ArgumentError(f"{spelled(name, value)}: allowed is a list of names of classes")
     return tuple(dict.fromkeys(map(compose_class_name, value)))
+
+
+def check_class_names(value: Any) -> Any:
+    """The names of all classes as an argument has them; None for None.
+
+    Raises:
+        ArgumentError: If one is empty, or is there twice, or is that of a file with the names.
+    """
+    if value is None:
+        return None
+    names, given = list(value), spelled("class_names", value)
+    if "" in names:
+        raise ArgumentError(f"{given}: a name is empty, allowed are names of classes")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ArgumentError(f"{given}: {twice[0]!r} is there {names.count(twice[0])} times, allowed is once")
+    alone = names[0] if len(names) == 1 and isinstance(names[0], str) else ""
+    if alone.lower().endswith((".txt", ".names")) and os.path.isfile(alone):
+        raise ArgumentError(f"{given}: is a file, expected are the names in it, each by itself")
+    return value
 
 
 def leave_out_classes(source: Source, names: Sequence[str]) -> Source:

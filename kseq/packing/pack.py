@@ -18,7 +18,7 @@ from kseq.errors import ArgumentError
 from kseq.packing.destination import Destination, FolderDestination
 from kseq.packing.dry_run import predict_report
 from kseq.packing.duplicates import DUPLICATES, drop_copies, find_copies
-from kseq.packing.left_out_classes import check_class_list, leave_out_classes
+from kseq.packing.left_out_classes import check_class_list, check_class_names, leave_out_classes
 from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan, make_plan
@@ -148,7 +148,7 @@ def pack(
         flag(name, value)
     if overwrite and resume:
         raise ArgumentError(f"{spelled('overwrite')} and {spelled('resume')} exclude each other: give one of the two")
-    without = check_class_list("without_class", without_class)
+    without, class_names = check_class_list("without_class", without_class), check_class_names(class_names)
     columns, settings = instance("columns", columns, Columns), instance("images", images, ImageSettings)
     if executor is not None:
         # Its workers may be in other folders.

@@ -7,7 +7,8 @@ The rules:
   class names that were given. A note says so.
 - Folders that are called like splits, see `kseq/sources/split_names.py`, are splits if class folders lie in them. Folders whose
   names have a split among other words (`seg_train`, `seg_test`) are splits if there are at least two, and one means train.
-  Other folders beside splits are an error. A split that lies in a folder of its own name once more counts once.
+  Other folders beside splits are an error. A split that lies in a folder of its own name once more counts once, and
+  so does one around a lone folder that is called like no class (`train/images/CLASS`).
 - Where every class folder holds folders that are called like splits, one of them train, and no image beside them
   (`CLASS/train/IMAGE`), these are the splits.
 - Every folder in a split, or in the top, is a class. What its name says is in `folder_class_name`: a name that is not UTF-8 is
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.number_files import ARRAY_SUFFIXES
-from kseq.sources.class_names import folder_class_name, sort_class_names
+from kseq.sources.class_names import folder_class_name, is_no_class_name, sort_class_names
 from kseq.sources.folder_notes import are_splits, describe_inner_folders, describe_split_words, folders_in_folders
 from kseq.sources.folder_tree import Entry, Tree, is_named_like_image
 from kseq.sources.split_names import folder_split, loose_folder_split
@@ -196,9 +197,9 @@ def _named_splits(tree: Tree, folders: Sequence[Entry]) -> list[tuple[Entry, str
 
 
 def _unwrap_split(tree: Tree, folder: Entry, split: str) -> Entry:
-    """The folder in a split that holds its classes: the split, or a folder in it that is called like it."""
+    """The folder in a split that holds its classes: the split, or a lone one in it that is called like it or like no class."""
     inner = _lone_folder(tree, folder)
-    while inner is not None and loose_folder_split(inner.name) == split:
+    while inner is not None and (loose_folder_split(inner.name) == split or is_no_class_name(inner.name)):
         folder, inner = inner, _lone_folder(tree, inner)
     return folder
 

@@ -30,6 +30,7 @@ __all__ = [
 
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _WHOLE_AS_FLOAT = re.compile(r"-?\d{1,18}\.0*")
+_EXPONENT = re.compile(r"-?\d(\.\d*)?[eE][-+]?\d{1,2}")
 
 # Folders that are called like this are no classes.
 _NO_CLASS = re.compile(
@@ -61,8 +62,11 @@ def sort_class_names(names: Iterable[str]) -> list[str]:
 
 
 def whole_class_name(name: str) -> str:
-    """`1` for `1.0`; any other name as it is."""
-    return name.partition(".")[0] if _WHOLE_AS_FLOAT.fullmatch(name) else name
+    """`1` for `1.0` and `1.0e+00`, as numpy writes it; any other name as it is."""
+    if _WHOLE_AS_FLOAT.fullmatch(name):
+        return name.partition(".")[0]
+    number = float(name) if _EXPONENT.fullmatch(name) else 0.5
+    return str(int(number)) if number.is_integer() else name
 
 
 def merge_whole_names(names: Iterable[str]) -> dict[str, str]:
@@ -80,7 +84,7 @@ def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """The names of classes that differ in capitals, spaces, what is not seen, or zeros in front of a number alone."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-        key = "_".join(seen.casefold().split())
+        seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+        key = "_".join(re.split(r"[\s_-]+", seen.casefold().strip())) if not WHOLE_NUMBER.fullmatch(seen) else seen
         groups.setdefault(str(int(key)) if WHOLE_NUMBER.fullmatch(key) else key, []).append(name)
     return (tuple(group) for group in groups.values() if len(group) > 1)

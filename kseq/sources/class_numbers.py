@@ -1,4 +1,4 @@
-"""From the labels of a source to the numbers of its classes."""
+"""The numbers of the classes that a column of labels names."""
 
 from __future__ import annotations
 
@@ -64,12 +64,23 @@ def number_classes(
     class_names = [compose_class_name(name) for name in class_names]
     numbers |= {name: number for number, name in enumerate(class_names)}
     if not any(name in numbers or whole_class_name(name) in numbers for name in distinct):
+        _check_commas(class_names, distinct)
         numbers |= _positions(column, distinct, class_names)
     for name in distinct - numbers.keys():
         whole = whole_class_name(name)
         if whole in numbers:
             numbers[name] = numbers[whole]
     return tuple(class_names), convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
+
+
+def _check_commas(class_names: Sequence[str], names: Iterable[str]) -> None:
+    """Raise SourceError if all class names are written as one, with commas."""
+    parts = [part.strip() for part in class_names[0].split(",")] if len(class_names) == 1 else []
+    if len(parts) > 1 and set(parts) & set(names):
+        given = spelled("class_names", list(class_names))
+        raise SourceError(
+            f"{given}: is one name with commas in it, expected is each by itself: {spelled('class_names', parts)}"
+        )
 
 
 def _positions(column: str, names: Iterable[str], class_names: Sequence[str]) -> dict[str, int]:
@@ -84,12 +95,6 @@ def _positions(column: str, names: Iterable[str], class_names: Sequence[str]) ->
     return found
 
 
-def _label_name(cell: Any, known: frozenset[str]) -> str | None:
-    """The name that a cell gives; a Rejection if it cannot be one."""
-    label = _lone_label(cell)
-    return label if isinstance(label, Rejection) else known_class_name(label, known) or spelled_class_name(label)
-
-
 def _lone_label(cell: Any) -> Any:
     """What a list of one label holds; any other cell as it is, and a Rejection for one that is no label."""
     if isinstance(cell, list) and len(cell) == 1 and not isinstance(cell[0], (list, dict)):
@@ -99,6 +104,12 @@ def _lone_label(cell: Any) -> Any:
     if isinstance(cell, dict):
         return Rejection(f"has an object as its label: {str(cell)[:40]}, allowed is the name of a class")
     return cell
+
+
+def _label_name(cell: Any, known: frozenset[str]) -> str | None:
+    """The name that a cell gives; a Rejection if it cannot be one."""
+    label = _lone_label(cell)
+    return label if isinstance(label, Rejection) else known_class_name(label, known) or spelled_class_name(label)
 
 
 def _no_class(name: str | None) -> Rejection:

@@ -12,6 +12,7 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.cell_types import NUMBER_FORMS
+from kseq.sources.text import describe_text, is_well_encoded
 from kseq.storage.field_kinds import KINDS, FieldKind, Keypoints
 from kseq.storage.field_names import check_field_names, name_after_column
 
@@ -274,7 +275,7 @@ def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mappi
     for role, name in used_columns(found):
         if name not in names:
             argument = spelled(f"columns.{role}")
-            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {', '.join(names)}")
+            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {_listed(names)}")
         if names.count(name) > 1:
             raise SourceError(f"{path}: has {names.count(name)} columns called {name!r}, allowed is one")
     return found
@@ -291,9 +292,17 @@ def _find_usual(
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
             f"{path}: which column is the {role}? No column is called {', '.join(usual[role])}, its columns are "
-            f"{', '.join(names)}: name it by {spelled(f'columns.{role}')}{none}"
+            f"{_listed(names)}: name it by {spelled(f'columns.{role}')}{none}"
         )
     return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names of columns, for messages."""
+    if all(map(is_well_encoded, names)):
+        return ", ".join(names)
+    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names)
+    return f"{shown}, not all of them in UTF-8 ({spelled('text_encoding')} says how the text is encoded)"
 
 
 def _find_in_capitals(usual: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -309,7 +318,7 @@ def _image_columns(image: Any) -> tuple[_NamedColumn, ...]:
     """One column of images, or several, some with a name for the field."""
     listed = list(image.items()) if isinstance(image, Mapping) else (image,) if isinstance(image, str) else image
     columns: Sequence[Any] = () if listed is None else listed if _is_sequence(listed) else (None,)
-    if not all(isinstance(column, str) or _is_pair(column) for column in columns):
+    if not all((isinstance(column, str) and column) or _is_pair(column) for column in columns):
         raise ArgumentError(
             f"{spelled('image', image)}: allowed is the name of a column, a list of such names, or a dict of field name to "
             "column"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from kseq.arguments import spelled_call
 from kseq.sources.class_names import is_no_class_name
@@ -18,49 +19,65 @@ _SHOWN = 4
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
-def folders_in_folders(tree: Tree, folders: Sequence[Entry]) -> dict[str, list[str]]:
-    """The names of the folders in some folders, by the names of these; empty if one of them holds an image itself.
+class InnerFolders(NamedTuple):
+    """The folders in class folders.
 
-    Empty folders do not count. Of folders of images, the first alone is listed.
+    Attributes:
+        names: Their names, by the names of the class folders.
+        are_all: Whether every class folder holds folders, and no image beside them; empty ones do not count.
     """
+
+    names: dict[str, list[str]]
+    are_all: bool
+
+
+def folders_in_folders(tree: Tree, folders: Sequence[Entry]) -> InnerFolders:
+    """The folders in some folders, up to the first that holds an image itself: folders of images are not listed twice."""
     found: dict[str, list[str]] = {}
     for folder in folders:
         entries = tree.entries(folder)
         inner = [entry.name for entry in entries if entry.is_folder]
         if entries and (not inner or any(map(is_named_like_image, entries))):
-            return {}
+            return InnerFolders(found, False)
         if inner:
             found[folder.name] = inner
-    return found
+    return InnerFolders(found, True)
 
 
-def are_splits(inner: Mapping[str, Sequence[str]]) -> bool:
+def are_splits(inner: InnerFolders) -> bool:
     """Whether the folders in the class folders are splits: `CLASS/train/IMAGE`."""
-    splits = {name: [folder_split(folder) for folder in folders] for name, folders in inner.items()}
-    known = {split for found in splits.values() for split in found}
-    return len(known) > 1 and "train" in known and all(None not in it and len(set(it)) == len(it) for it in splits.values())
+    splits = [[folder_split(folder) for folder in folders] for folders in inner.names.values()]
+    known = {split for found in splits for split in found}
+    is_plain = all(None not in found and len(set(found)) == len(found) for found in splits)
+    return inner.are_all and is_plain and len(known) > 1 and "train" in known
 
 
-def describe_inner_folders(root: str, inner: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def describe_inner_folders(root: str, inner: InnerFolders) -> Iterator[str]:
     """What to say of class folders that hold folders and no image: which of them are the classes nobody can know."""
-    names = sorted({folder for folders in inner.values() for folder in folders})
-    if not names or all(map(is_no_class_name, names)):
-        return
-    outer = next(iter(inner))
-    calls = f"{spelled_call('pack')} one outer folder after the other, and {spelled_call('merge')} them"
-    yield (
-        f"{root}: the class folders hold folders, such as {outer}/{inner[outer][0]}, and the outer ones ({_some(inner)}) are "
-        f"the classes: if the inner ones are, {calls}"
-    )
+    names = {folder for folders in inner.names.values() for folder in folders}
+    splits = sorted(name for name in names if folder_split(name) is not None)
+    outer = next(iter(inner.names), "")
+    if splits:
+        yield (
+            f"{root}: folders in class folders are called like splits ({_some(splits)}), and are not used: expected are none "
+            "but splits, and no image beside them, in every class folder"
+        )
+    elif inner.are_all and not all(map(is_no_class_name, names)):
+        calls = f"{spelled_call('pack')} one outer folder after the other, and {spelled_call('merge')} them"
+        yield (
+            f"{root}: the class folders hold folders, such as {outer}/{inner.names[outer][0]}, and the outer ones "
+            f"({_some(inner.names)}) are the classes: if the inner ones are, {calls}"
+        )
 
 
 def describe_split_words(root: str, class_names: Iterable[str]) -> Iterator[str]:
     """What to say of classes that are called like parts of splits, such as `trainA` and `testA`."""
     by_split: dict[str, str] = {}
     for name in sorted(class_names):
-        for word in _WORDS.findall(name):
-            if word.lower() in SPLITS:
-                by_split.setdefault(SPLITS[word.lower()], name)
+        splits = [SPLITS[word.lower()] for word in _WORDS.findall(name) if word.lower() in SPLITS]
+        if not splits:
+            return
+        by_split.setdefault(splits[0], name)
     if "train" in by_split and len(by_split) > 1:
         yield (
             f"{root}: the folders {_some(by_split.values())} are packed as classes, though their names say splits: "

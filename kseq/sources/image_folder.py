@@ -28,7 +28,7 @@ from kseq.sources.folder_tree import FolderTree
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.object_cells import OBJECTS, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.split_names import split_of_path
+from kseq.sources.split_names import describe_unused_split, is_split_column, split_of_path
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Table, table_format
@@ -58,6 +58,8 @@ def _open(request: SourceRequest) -> TableSource:
     wanted = Columns(image=_FILE_NAME, label="") if has_objects else request.columns
     columns = find_columns(wanted, path, names, {**USUAL, "image": (_FILE_NAME,)})
     asked = dict.fromkeys([name for _, name in used_columns(columns)] + [OBJECTS] * has_objects)
+    unused = [name for name in names if columns.split is None and is_split_column(name) and name not in asked]
+    asked |= dict.fromkeys(unused)
     cells = {name: SpooledColumn() for name in (*asked, _SPLIT)}
     faults = SpooledColumn()
     for folder, table in tables:
@@ -68,6 +70,7 @@ def _open(request: SourceRequest) -> TableSource:
             cells[name].extend(_below(folder, column) if name in pixel_columns(columns) else column)
         images: Any = own.get(image_columns(columns)[0], [None] * len(faults_of))
         cells[_SPLIT].extend(split_of_path(str(name)) for name in _below(folder, images))
+    notes += [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
     if columns.split is None:
         columns = replace(columns, split=_SPLIT)
     if has_objects:

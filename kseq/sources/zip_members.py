@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from contextlib import suppress
@@ -20,6 +21,8 @@ _MAX_BYTES = MAX_PIXELS * 8
 _ENCRYPTED = 1
 _SAYS_UTF8 = 1 << 11
 _CODE_PAGE = "cp437"
+# Fields after the name: kind and size, and of the one with the name in UTF-8 its version and a checksum of the other name.
+_FIELD, _UNICODE_PATH, _PATH_HEAD = struct.Struct("<HH"), 0x7075, struct.Struct("<BI")
 # Of a path from the top, or from the folder that somebody was in.
 _BEFORE_THE_FIRST = re.compile(r"^(\.?/)+")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -95,19 +98,35 @@ def _name(member: zipfile.ZipInfo, encoding: str, *, has_slash: bool) -> str:
     """The name of a member, with `/` between folders, and none before the first one."""
     name = member.filename
     if not (name.isascii() or member.flag_bits & _SAYS_UTF8):
-        # As zipfile has read it; macOS has UTF-8 without saying it.
+        data = name.encode(_CODE_PAGE)
+        # macOS has UTF-8 without saying it.
         with suppress(UnicodeError):
-            name = name.encode(_CODE_PAGE).decode(encoding if is_of_code_page(member) else "utf-8")
+            name = _stated_name(member) or data.decode(encoding if is_of_code_page(member) else "utf-8")
     name = name if has_slash else name.replace("\\", "/")
     return _BEFORE_THE_FIRST.sub("", name)
 
 
 def is_of_code_page(member: zipfile.ZipInfo) -> bool:
     """Whether the name of a member is not UTF-8, so that nobody knows its encoding."""
-    if member.filename.isascii() or member.flag_bits & _SAYS_UTF8:
+    if member.filename.isascii() or member.flag_bits & _SAYS_UTF8 or _stated_name(member) is not None:
         return False
     try:
         member.filename.encode(_CODE_PAGE).decode()
     except UnicodeError:
         return True
     return False
+
+
+def _stated_name(member: zipfile.ZipInfo) -> str | None:
+    """The name in UTF-8 that a member has besides the one in a code page (APPNOTE.TXT, 4.6.9); None if it has none."""
+    extra = member.extra
+    while len(extra) >= _FIELD.size:
+        kind, size = _FIELD.unpack_from(extra)
+        field, extra = extra[_FIELD.size : _FIELD.size + size], extra[_FIELD.size + size :]
+        if kind == _UNICODE_PATH and len(field) > _PATH_HEAD.size:
+            version, checksum = _PATH_HEAD.unpack_from(field)
+            # A tool that knows nothing of the field may have changed the name.
+            if version == 1 and checksum == zlib.crc32(member.filename.encode(_CODE_PAGE)):
+                with suppress(UnicodeError):
+                    return field[_PATH_HEAD.size :].decode()
+    return None

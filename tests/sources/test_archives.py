@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import stat
+import struct
 import sys
 import tarfile
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -525,6 +527,20 @@ def test_names_of_a_code_page_are_read_in_it_if_it_is_said(
     report = kseq.pack(source, tmp_path / "plain", workers=0)
     assert raw.decode("cp437") in report.class_names
     assert_says(" ".join(report.notes), source, "437", "text_encoding=")
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_the_name_in_utf_8_beside_one_of_a_code_page_counts(jpegs: list[bytes], tmp_path: Path, is_right: bool) -> None:
+    raw, name = "犬".encode("shift_jis"), "犬/0.jpg".encode()
+    member = zipfile.ZipInfo("QQ/0.jpg")
+    body = struct.pack("<BI", 1, zlib.crc32(raw + b"/0.jpg") + (not is_right)) + name
+    member.extra = struct.pack("<HH", 0x7075, len(body)) + body
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(member, jpegs[0])
+        archive.writestr("dog/1.jpg", jpegs[1])
+    (tmp_path / "x.zip").write_bytes((tmp_path / "x.zip").read_bytes().replace(b"QQ/0.jpg", raw + b"/0.jpg"))
+    report = kseq.pack(tmp_path / "x.zip", tmp_path / "packed", workers=0)
+    assert (report.num_samples, "犬" in report.class_names, len(report.notes)) == (2, is_right, not is_right)
 
 
 @pytest.mark.parametrize(

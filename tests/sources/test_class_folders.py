@@ -85,6 +85,10 @@ def found(source: Source) -> Found:
             ["seg_train/seg_train/a/1.png", "seg_test/seg_test/b/2.png"],
             {"seg_train/seg_train/a/1": "train", "seg_test/seg_test/b/2": "test"},
         ),
+        (
+            ["train/images/a/1.png", "val/b/2.png", "val/a/3.png"],
+            {"train/images/a/1": "train", "val/a/3": "val", "val/b/2": "val"},
+        ),
         (["p/train/a/1.png", "p/val/b/2.png"], {"p/train/a/1": "train", "p/val/b/2": "val"}),
         (["__MACOSX/a/._1.png", "train/a/1.png", "train/b/2.png"], {"train/a/1": "train", "train/b/2": "train"}),
         (["p/a/1.png", "p/b/2.png", "__MACOSX/p/c/3.png"], {"p/a/1": None, "p/b/2": None}),
@@ -140,6 +144,9 @@ def test_images_beside_splits_are_listed(tmp_path: Path) -> None:
         (["trainA/0.png", "testA/1.png"], ("testA, trainA",)),
         (["cats_train/0.png", "cats_test/1.png"], ("cats_test, cats_train",)),
         (["a/images/0.png", "b/images/1.png"], ()),
+        (["a/train/0.png", "a/test/1.png", "b/2.png"], ("test, train",)),
+        (["a/train/0.png", "a/extra/1.png", "b/test/2.png"], ("test, train",)),
+        (["test tubes/0.png", "training wheels/1.png", "valve/2.png"], ()),
         (["a/0.png", "a/b/1.png", "c/2.png"], ()),
         (["train/0.png", "bus/1.png"], ()),
     ],
@@ -158,7 +165,8 @@ def test_class_folders_that_may_be_meant_otherwise_are_said(
     [
         (["Cat", "cat", "dog"], [("Cat", "cat")]),
         (["cat ", "cat", "dog"], [("cat ", "cat")]),
-        (["fire truck", "fire_truck", "a"], [("fire truck", "fire_truck")]),
+        (["fire truck", "fire_truck", "Fire-Truck", "a"], [("fire truck", "fire_truck", "Fire-Truck")]),
+        (["\uff43at", "cat"], [("\uff43at", "cat")]),
         (["01", "1", "10"], [("01", "1")]),
         (["\u200bcat", "cat"], [("\u200bcat", "cat")]),
         (["cat", "cats", "-1", "1"], []),
@@ -182,6 +190,7 @@ def test_whole_numbers_are_in_the_order_of_numbers(tmp_path: Path, form: str) ->
 def test_the_order_of_classes_does_not_depend_on_chance() -> None:
     assert sort_class_names({"01", "1", "10", "2"}) == ["01", "1", "2", "10"]
     assert sort_class_names({"10", "2", "x"}) == ["10", "2", "x"]
+    assert sort_class_names({"1.000e+00", "1.000e+01", "2.000e+00"}) == ["1.000e+00", "2.000e+00", "1.000e+01"]
     assert sort_class_names({"1.0", "10.0", "2.0"}) == ["1.0", "2.0", "10.0"]
 
 

@@ -147,6 +147,42 @@ def test_the_word_nan_names_no_split(tmp_path: Path) -> None:
     assert pack(table, columns=kseq.Columns(split="part"))[0].splits == {"test": 1, "train": 1}
 
 
+@pytest.mark.parametrize(
+    ("class_names", "parts"),
+    [
+        (["x", "x"], ("'x'", 2)),
+        (["x", ""], ("empty",)),
+        (["x,y"], ("class_names=['x', 'y']",)),
+        (["classes.txt"], ("classes.txt", "file")),
+    ],
+)
+def test_names_of_classes_that_make_no_sense_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_names: list[str], parts: tuple[object, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("classes.txt").write_text("x")
+    put_images(tmp_path, "a.png")
+    table = put_table(tmp_path, "image,label\na.png,x\n")
+    error = SourceError if "x,y" in class_names else ArgumentError
+    assert_says(refusal(table, tmp_path / "packed", error, class_names=class_names), "class_names=", *parts)
+
+
+def test_a_column_of_images_without_a_name_is_refused() -> None:
+    with raises(ArgumentError, "image=''"):
+        kseq.Columns(image="")
+
+
+def test_names_of_columns_that_are_not_utf_8_say_so(tmp_path: Path) -> None:
+    table = put_table(tmp_path, "image,cat\u00e9gorie\na.png,x\n", encoding="cp1252")
+    assert_says(refusal(table, tmp_path / "packed"), r"'cat\xe9gorie'", "UTF-8", "text_encoding=")
+
+
+def test_a_column_of_splits_in_metadata_is_said(tmp_path: Path) -> None:
+    put_images(tmp_path / "in", "a.png", "b.png")
+    put_table(tmp_path / "in", "file_name,label,split\na.png,x,train\nb.png,y,test\n", "metadata.csv")
+    assert_says(" ".join(kseq.pack(tmp_path / "in", tmp_path / "packed", workers=0).notes), "kseq.Columns(split='split')")
+
+
 def test_lines_without_a_column_or_without_json_are_left_out_by_themselves(tmp_path: Path) -> None:
     put_images(tmp_path, "a.png", "b.png", "c.png")
     lines = ['{"image": "a.png"}', '{"image": "b.png", "label": "y"}', '{"image', "[1]", '{"image": "c.png", "label": "x"}']
@@ -248,6 +284,7 @@ def test_one_file_in_several_spellings_is_one_image(tmp_path: Path) -> None:
     [
         (["1.0", "2.0", "10.0", ""], {}, ("1", "2", "10"), [0, 1, 2]),
         (["1.0", "1", "2", "10"], {}, ("1", "2", "10"), [0, 0, 1, 2]),
+        (["1.00e+00", "2.00e+00", "1.00e+01", ""], {}, ("1", "2", "10"), [0, 1, 2]),
         (["1.0", "1.5", "x", ""], {}, ("1.0", "1.5", "x"), [0, 1, 2]),
         (["1.0", "0.0", "", ""], {"class_names": ["0", "1"]}, ("0", "1"), [1, 0]),
         (["1.0", "0.0", "", ""], {"class_names": ["0.0", "1.0"]}, ("0.0", "1.0"), [1, 0]),
