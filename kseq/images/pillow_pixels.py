@@ -15,8 +15,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import BROKEN, open_image
-from kseq.images.libtiff_messages import libtiff_messages
 from kseq.images.tiff_oddities import SAMPLES_PER_PIXEL, correct_planes, white_up
+from kseq.platforms.libtiff_messages import libtiff_messages
 
 __all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels"]
 

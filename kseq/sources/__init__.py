@@ -6,8 +6,8 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`), `celeba`, `imagenet`,
-  `benchmarks` (other well-known collections, by `benchmark_lists`).
+- Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`; `object_cells`), `celeba`,
+  `imagenet`, `benchmarks` (other well-known collections, by `benchmark_lists`).
 - Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `dota`, `labelme`, `labelstudio`, `via`, `voc`, `yolo`,
   `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
 - Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet` (and
@@ -25,8 +25,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
   folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
-- Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `run_lengths`
-  (masks of COCO), `json_files` and `xml_files` (their files).
+- Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelstudio_tasks` (CSV exports,
+  choices), `run_lengths` (masks of COCO), `json_files` and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).

@@ -19,18 +19,11 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from kseq.errors import ImageError, SourceError
-from kseq.sources.annotated_images import (
-    AnnotatedImage,
-    AnnotatedSource,
-    FoundObject,
-    check_box,
-    outline_box,
-    stated_size,
-    turned_box,
-)
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, turned_box
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
 from kseq.sources.split_names import SPLITS
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 from kseq.sources.xml_files import read_xml
 

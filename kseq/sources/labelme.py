@@ -24,15 +24,7 @@ from typing import Any
 
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import (
-    AnnotatedImage,
-    AnnotatedSource,
-    FoundObject,
-    may_be_path,
-    outline_box,
-    some_files,
-    stated_size,
-)
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, may_be_path, outline_box, some_files
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.json_files import read_json
@@ -40,6 +32,7 @@ from kseq.sources.layouts import annotates_most_images
 from kseq.sources.object_masks import describe_unused
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 
 __all__ = ["LABELME", "LabelMeSource"]

@@ -37,13 +37,13 @@ from kseq.sources.annotated_images import (
     check_box,
     may_be_path,
     outline_box,
-    stated_size,
     turned_box,
 )
 from kseq.sources.base import Source
 from kseq.sources.json_files import read_json
 from kseq.sources.labelstudio_tasks import choices_source, is_csv, is_csv_export, read_csv_tasks, task_choices
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 
 __all__ = ["LABELSTUDIO", "LabelStudioSource"]

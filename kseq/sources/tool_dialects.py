@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kseq.errors import ImageError
-from kseq.sources.annotated_images import check_box, outline_box, stated_size
+from kseq.sources.annotated_images import check_box, outline_box
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 
 __all__ = ["TOOL_DIALECTS", "FoundImage", "ToolDialect", "find_tool_dialect"]

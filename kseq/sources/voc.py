@@ -36,13 +36,13 @@ from kseq.sources.annotated_images import (
     check_box,
     outline_box,
     some_files,
-    stated_size,
     turned_box,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import annotates_most_images
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 from kseq.sources.xml_files import read_xml
 
