@@ -79,6 +79,8 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
         # Pillow has stretched the values of a PGM to 16 bits.
         scaled = replace(rules, bits=16) if image.format == _PPM else rules
         pixels = _to_eight_bits(_whole_numbers(image), scaled)
+    elif image.mode == "P" and image.palette is None:
+        raise ImageError(f"broken {image.format}: has no palette, which its pixels are indices of")
     elif image.mode == "P" or ("transparency" in image.info and not deep):
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
     elif image.mode == "1":

@@ -229,3 +229,22 @@ def test_a_mask_of_equal_channels_or_more_bits_is_read_and_one_of_colours_is_not
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         if kind in ("rgb", "rgba", "int32"):
             np.testing.assert_array_equal(dataset[0]["mask"][..., 0], np.arange(24 * 32).reshape(24, 32) % 256 % 5)
+
+
+def test_a_fault_beside_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = png16(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1))
+    broken = data[:33] + chunk(b"iCCP", b"bad\0\0" + b"x" * 9, 0) + data[33:]
+    settings = kseq.ImageSettings(encoding="raw", dtype="uint16", channels=1, image_size=(64, 64))
+    _, pixels = pack(tmp_path, {"a.png": broken, "b.png": data}, images=settings)
+    np.testing.assert_array_equal(pixels["a.png"], pixels["b.png"])
+    assert capfd.readouterr().err == ""
+
+
+def test_indices_without_a_palette_are_no_black_image(tmp_path: Path) -> None:
+    whole = encoded(Image.fromarray(PHOTO).convert("P"), "PNG")
+    start = whole.index(b"PLTE") - 4
+    length = int.from_bytes(whole[start : start + 4], "big") + 12
+    report, _ = pack(tmp_path, {"a.png": whole, "b.png": whole[:start] + whole[start + length :]})
+    assert [(os.path.basename(os.fsdecode(each.path)), "palette" in each.reason) for each in report.rejected] == [
+        ("b.png", True)
+    ]
