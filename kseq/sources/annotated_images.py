@@ -104,6 +104,11 @@ Self = TypeVar("Self", bound="AnnotatedSource")
 class AnnotatedSource(MaskedSource, FileSource):
     """Image files and the boxes that annotations say of them."""
 
+    @staticmethod
+    def hint(root: str) -> str:
+        """What to do where no image lies below a folder."""
+        return f"{spelled('root')} says where"
+
     @classmethod
     def of(
         cls: type[Self],
@@ -116,7 +121,7 @@ class AnnotatedSource(MaskedSource, FileSource):
         known_classes: Sequence[str] | None = None,
         keypoints: Field | None = None,
         notes: Iterable[str] = (),
-        folders: Sequence[str] = ("images", "data"),
+        folders: Sequence[str] = ("images", "data", "JPEGImages"),
     ) -> Self:
         """A source of some images.
 
@@ -161,9 +166,7 @@ class AnnotatedSource(MaskedSource, FileSource):
             raise SourceError(f"{path}: names no image that can be packed{describe_first(table)}")
         if not table.num_bytes.any():
             first = os.fsdecode(table[0].path)
-            raise SourceError(
-                f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({spelled('root')} says where)"
-            )
+            raise SourceError(f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({cls.hint(root)})")
         fields = box_fields(names, keypoints)
         if kind is not None:
             fields = with_mask(fields, request.columns, kind)

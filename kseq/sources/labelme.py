@@ -39,6 +39,7 @@ __all__ = ["LABELME", "LabelMeSource"]
 
 _POINTS_AND_LINES = ("point", "points", "line", "linestrip")
 _HEAD = 4000
+_PLACES = ("images", "JPEGImages", "imgs")
 # A circle is drawn as a polygon of so many corners.
 _CIRCLE_CORNERS = 64
 
@@ -46,6 +47,10 @@ _CIRCLE_CORNERS = 64
 @dataclass(frozen=True)
 class LabelMeSource(AnnotatedSource):
     """The images of such files, in the order of the files."""
+
+    @staticmethod
+    def hint(root: str) -> str:
+        return "expected are images beside the JSON files, or in a folder called images"
 
     @staticmethod
     def is_file(path: str) -> bool:
@@ -124,8 +129,12 @@ def _image_path(root: str, path: str, content: Mapping[str, Any]) -> str:
     named = os.path.normpath(os.path.join(folder, str(name).replace("\\", "/"))).replace(os.sep, "/") if name else path
     beside = [f"{stem}{suffix}" for suffix in (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))]
     beside.append(os.path.join(folder, os.path.basename(named)))
+    # Beside the folder of the JSON files, or in it.
+    beside += [
+        os.path.join(place, each, os.path.basename(named)) for place in (os.path.dirname(folder), folder) for each in _PLACES
+    ]
     exists = (each for each in (named, *beside) if may_be_path(each) and os.path.lexists(os.path.join(root, each)))
-    return next(exists, named)
+    return next(exists, named).replace(os.sep, "/")
 
 
 def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:

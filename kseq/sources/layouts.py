@@ -53,13 +53,26 @@ _MOST_COMPARED = 1000
 
 # Folders that are called like this are no classes.
 _NO_CLASS = re.compile(
-    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
+    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|msks?|"
     r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
     r"imagesets?|xmls?|jsons?|txts?|b(ounding_?)?box(es)?|keypoints|landmarks|captions|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
     re.IGNORECASE,
 )
 _MASKS = re.compile(
-    r"(?<![a-z])(masks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(masks?|msks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
+)
+
+# Folders of images that belong to those of another, in lower case.
+_PAIRS = (
+    ("input", "target"),
+    ("inputs", "targets"),
+    ("source", "target"),
+    ("noisy", "clean"),
+    ("blur", "sharp"),
+    ("low", "high"),
+    ("lr", "hr"),
+    ("lq", "gt"),
+    ("before", "after"),
 )
 
 _MAPS = re.compile(r"(?<![a-z])(depths?(_?maps?)?|disparit(y|ies)|heat_?maps?)(?![a-z])", re.IGNORECASE)
@@ -128,7 +141,7 @@ def find_layout(path: str) -> Layout | None:
     found = find_tool(path, sample.names, sample.images, sample.head)
     if found is not None:
         return Layout(*found, True)
-    found = _find_masks(sample) or _find_table(sample)
+    found = _find_masks(sample) or _find_table(sample) or _find_pairs(sample) or _find_annotations(sample)
     return None if found is None else Layout(*found, sample.has_no_class)
 
 
@@ -204,9 +217,10 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         return
     stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
     for image in source.images:
-        if image.rejection is None:
-            name = os.fsdecode(image.path).rpartition("/")[2]
-            stems[image.label].add(name.rpartition(".")[0] or name)
+        stem, suffix = os.path.splitext(os.fsdecode(image.path).rpartition("/")[2])
+        # Whether a file is an image is known when it is read; a sample in a tar has no suffix.
+        if image.rejection is None and suffix.lower() in ("", *IMAGE_SUFFIXES, *ARRAY_SUFFIXES):
+            stems[image.label].add(stem)
     if all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
         return
     is_folder = os.path.isdir(path)
@@ -385,6 +399,30 @@ def _table_way_out(role: str) -> str:
         given = spelled("columns", label="", targets={role: role}, kinds={role: role})
     table = spelled_call("pack", "table.csv", "DATASET")
     return f"list both in a table with the columns image and {role}: {table} with {given}"
+
+
+def _find_pairs(sample: _Sample) -> _Found:
+    """Two folders of images that belong together, by their names and those of the images."""
+    stems: dict[str, set[str]] = {}
+    for image in sample.images:
+        folder, _, name = image.rpartition("/")
+        stems.setdefault(folder.rpartition("/")[2].lower(), set()).add(name.rpartition(".")[0])
+    for pair in _PAIRS:
+        first, second = (stems.get(name, set()) for name in pair)
+        if len(stems) == 2 and 2 * len(first & second) > len(first):
+            table = spelled_call("pack", "table.csv", "DATASET")
+            given = spelled("columns", label="", image=["image", "target"])
+            way_out = f"list both in a table with the columns image and target: {table} with {given}"
+            return "pairs of images", f"{pair[1]}/", way_out
+    return None
+
+
+def _find_annotations(sample: _Sample) -> _Found:
+    """A file of annotations of no known form, where no folder is called like a class."""
+    files = sample.ending(".json", ".odgt", ".mat", ".pkl") if sample.has_no_class else []
+    table = spelled_call("pack", "table.csv", "DATASET", root=sample.path)
+    columns = "image,label, or image,xmin,ymin,xmax,ymax,class"
+    return ("images and annotations of another form", files[0], f"list them in a table ({columns}): {table}") if files else None
 
 
 def _find_table(sample: _Sample) -> _Found:
