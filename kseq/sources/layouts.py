@@ -26,7 +26,6 @@ from kseq.arguments import spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
-from kseq.sources.base import Source
 from kseq.sources.split_names import folder_split
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
@@ -36,12 +35,12 @@ from kseq.sources.zip_members import read_zip_member
 
 __all__ = [
     "COCO_NAME",
+    "NO_CLASS",
     "Layout",
     "annotates_most_images",
-    "describe_around",
     "find_layout",
     "looks_like_yolo",
-    "refuse_no_classes",
+    "walk_folder",
 ]
 
 COCO_NAME = "COCO"
@@ -52,7 +51,7 @@ _OPENED, _HEAD = 5, 1 << 16
 _MOST_COMPARED = 1000
 
 # Folders that are called like this are no classes.
-_NO_CLASS = re.compile(
+NO_CLASS = re.compile(
     r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|msks?|"
     r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
     r"imagesets?|xmls?|jsons?|txts?|b(ounding_?)?box(es)?|keypoints|landmarks|captions|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
@@ -115,7 +114,7 @@ def looks_like_yolo(path: str) -> bool:
 def annotates_most_images(path: str, suffix: str) -> bool:
     """Whether more than half of the images of a folder have a file of the same name that ends so; a few files beside classes
     are no annotated collection."""
-    sample = _Sample(path, list(_walk(path)))
+    sample = _Sample(path, list(walk_folder(path)))
     texts = sample.ending(suffix)
     stems, folders = {_stem(name) for name in texts}, {_folder(name) for name in texts}
 
@@ -169,7 +168,7 @@ class _Sample:
     def has_no_class(self) -> bool:
         """Whether no folder on the way to an image is called like a class."""
         folders = {part for name in self.images for part in name.split("/")[:-1]}
-        return all(_NO_CLASS.fullmatch(part) or folder_split(part) is not None for part in folders)
+        return all(NO_CLASS.fullmatch(part) or folder_split(part) is not None for part in folders)
 
     def head(self, name: str) -> str:
         """The beginning and the end of a file, as text; empty if it cannot be read."""
@@ -195,7 +194,7 @@ def _text(data: bytes) -> str:
 
 def _sample(path: str) -> _Sample | None:
     if os.path.isdir(path):
-        return _Sample(path, list(_walk(path)))
+        return _Sample(path, list(walk_folder(path)))
     try:
         tree, _ = read_zip_tree(path)
         return _Sample(path, [entry.path for entry in islice(tree.files(tree.top), _MOST_MEMBERS) if entry.rejection is None])
@@ -203,67 +202,7 @@ def _sample(path: str) -> _Sample | None:
         return None
 
 
-def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
-    """Raise SourceError if the folders that were taken for classes are called like no class, and one has no image, or images
-    of two have the same names.
-
-    Args:
-        path: The folder or the archive.
-        source: What was found in it.
-        source_format: Packs the folders as classes.
-    """
-    class_names = source.class_names
-    if len(class_names) < 2 or not all(map(_NO_CLASS.fullmatch, class_names)):
-        return
-    stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
-    for image in source.images:
-        stem, suffix = os.path.splitext(os.fsdecode(image.path).rpartition("/")[2])
-        # Whether a file is an image is known when it is read; a sample in a tar has no suffix.
-        if image.rejection is None and suffix.lower() in ("", *IMAGE_SUFFIXES, *ARRAY_SUFFIXES):
-            stems[image.label].add(stem)
-    if all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
-        return
-    is_folder = os.path.isdir(path)
-    inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
-    if not is_folder:
-        way_out = "unpack it, and give that folder: more layouts are known there"
-    elif len(inner) == 1:
-        way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"
-    else:
-        table = spelled_call("pack", "table.csv", "DATASET", root=path)
-        way_out = (
-            f"list the images in a table (image,label, or image,xmin,ymin,xmax,ymax,class): {table}; or "
-            f"{spelled('columns.label', '')} packs images alone"
-        )
-    raise SourceError(
-        f"{path}: its folders ({', '.join(class_names[:5])}) are called like no class, and what lies in them is of no known "
-        f"layout: {way_out}; {spelled('source_format', source_format)} packs them as classes"
-    )
-
-
-def _holds_folders(folder: str) -> bool:
-    """Whether a folder holds folders with images."""
-    names = islice(_walk(folder), _MOST_FILES)
-    return any("/" in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
-
-
-def describe_around(path: str) -> str:
-    """Of which layout the folder around a part of it is, such as `images` of YOLO's, and how it is packed; empty if of none."""
-    folder = os.path.abspath(path)
-    if not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    for _ in range(2):
-        name = os.path.basename(folder)
-        if not name or not (_NO_CLASS.fullmatch(name) or folder_split(name)):
-            return ""
-        path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
-        layout = find_layout(folder)
-        if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC"):
-            return f"; {path} looks like {layout.name} ({layout.evidence}): {spelled_call('pack', path, 'DATASET')}"
-    return ""
-
-
-def _walk(root: str) -> Iterator[str]:
+def walk_folder(root: str) -> Iterator[str]:
     """Files below a folder, of each folder the first that the system names: the outermost folders first."""
     folders = deque([""])
     for _ in range(_MOST_FOLDERS):
