@@ -1,12 +1,12 @@
 """Images as files and as pixels, and the boxes around things in them; knows no dataset.
 
-Imports only `kseq.errors` and `kseq.arguments`.
+Imports only `kseq.errors`, `kseq.arguments` and `kseq.platforms`.
 
 - `formats`: the table of image formats: suffixes, first bytes, Pillow's reader of each, and whether its bytes are stored
   as they are; headers. A further format is a line of this table: `codecs` decodes whatever the reader gives.
 - `codecs`: encoded bytes to uint8 pixels and back; one rule each for colour, depth, alpha and orientation.
 - `pillow_pixels`: what Pillow opened to uint8: palettes, depths, transparency. `png_chunks`: which parts of a PNG matter.
-- `tiff_oddities`: what Pillow misreads in a TIFF. `libtiff_messages`: what its decoder says, kept and not printed.
+- `tiff_oddities`: what Pillow misreads in a TIFF.
 - `other_files`: what is no image, by name, and what to do with it.
 - `pixel_form`: the dtype and the channels of pixels. `deep_pixels`: files to pixels of more than 8 bits or other numbers of
   channels, in the numbers of the file. `number_files`: `.npy`, PGM, PPM, PFM. `tiff_numbers`: TIFF, by tifffile.

@@ -25,7 +25,8 @@ The rules, for every format:
 - The format is recognized by the first bytes, never by a name.
 
 The pixels of a mask are values, not colours: one channel of 8 bits as stored; the indices of a palette; 0 and 1 for one bit a
-pixel; 16 bits where no value is above 255. Any other mask is refused. Orientation as above.
+pixel; 16 or 32 bits where no value is above 255; several channels where all are equal, and opaque. Any other mask is refused.
+Orientation as above.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from kseq.images.formats import FORMATS, HEAD_BYTES, MAX_PIXELS, PNG, check_pixe
 from kseq.images.number_files import is_array_file, read_array_file, read_netpbm
 from kseq.images.pillow_pixels import FOURTH_IS_ALPHA, PixelRules, plain_pixels
 from kseq.images.pixel_form import PixelForm, recolor
-from kseq.images.png_chunks import check_chunks
+from kseq.images.png_chunks import check_chunks, without_side_chunks
 from kseq.images.tiff_numbers import read_tiff, tiff_size
 
 __all__ = ["convert_numbers", "read_numbers", "read_size", "to_dtype"]
@@ -109,6 +109,7 @@ def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     # Before OpenCV, which tells of faults on the standard error stream.
     if file_format is PNG:
         check_chunks(data)
+        data = without_side_chunks(data)
     else:
         read_image(data, lambda image: plain_pixels(image, data, _PLAIN_RULES))
     flags = cv2.IMREAD_UNCHANGED

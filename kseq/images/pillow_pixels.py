@@ -15,13 +15,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import BROKEN, open_image
-from kseq.images.libtiff_messages import libtiff_messages
 from kseq.images.tiff_oddities import SAMPLES_PER_PIXEL, correct_planes, white_up
+from kseq.platforms.libtiff_messages import libtiff_messages
 
 __all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels"]
 
 # Pillow's names of one channel: 8 bits, palette, 1 bit.
 _MASK_MODES = ("L", "P", "1")
+# Of several, which may all be equal: programs that draw save a mask so.
+_GRAY_MODES = ("RGB", "RGBA", "LA")
 # Values of more than 8 bits are taken as of the least of these depths that holds the largest of them.
 _DEPTHS = (8, 12, 16)
 # Pillow's names of colours with 16 bits a channel end so; 16 bits a pixel have no order of bytes.
@@ -77,6 +79,8 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
         # Pillow has stretched the values of a PGM to 16 bits.
         scaled = replace(rules, bits=16) if image.format == _PPM else rules
         pixels = _to_eight_bits(_whole_numbers(image), scaled)
+    elif image.mode == "P" and image.palette is None:
+        raise ImageError(f"broken {image.format}: has no palette, which its pixels are indices of")
     elif image.mode == "P" or ("transparency" in image.info and not deep):
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
     elif image.mode == "1":
@@ -133,14 +137,22 @@ def mask_values(image: ImageFile, dtype: str = "uint8") -> np.ndarray:
     Raises:
         ImageError: If it is broken, or holds colours, or values that the dtype does not hold.
     """
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I"):
         _load(image)
         deep = np.asarray(image)
-        if deep.max() > (most := np.iinfo(dtype).max):
-            raise ImageError(f"has values up to {deep.max()}, allowed for a mask are 0 to {most}")
+        if deep.min() < 0 or deep.max() > np.iinfo(dtype).max:
+            raise ImageError(f"has values from {deep.min()} to {deep.max()}, allowed for a mask are 0 to {np.iinfo(dtype).max}")
         return deep.astype(dtype)[:, :, None]
+    if image.mode in _GRAY_MODES:
+        _load(image)
+        gray = _equal_channels(np.asarray(image))
+        if gray is not None:
+            return gray.astype(dtype, copy=False)
     if image.mode not in _MASK_MODES:
-        raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
+        raise ImageError(
+            f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel, or equal ones: "
+            "give each colour a number"
+        )
     greatest = _greatest_value(image)
     _load(image)
     values = np.asarray(image).astype(np.uint8, copy=False)
@@ -151,6 +163,14 @@ def mask_values(image: ImageFile, dtype: str = "uint8") -> np.ndarray:
         # Pillow stretches them to 255.
         values = np.rint(values * (greatest / 255)).astype(np.uint8)
     return values.astype(dtype, copy=False)[:, :, None]
+
+
+def _equal_channels(pixels: np.ndarray) -> np.ndarray | None:
+    """`(height, width, 1)` uint8: the value of pixels whose colours are gray and opaque; None if some are not."""
+    first = pixels[:, :, :1]
+    num_colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
+    is_gray = (pixels[:, :, :num_colours] == first).all() and (pixels[:, :, num_colours:] == 255).all()
+    return np.ascontiguousarray(first) if is_gray else None
 
 
 def _greatest_value(image: ImageFile) -> int:

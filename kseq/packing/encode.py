@@ -13,7 +13,7 @@ from kseq.errors import ImageError, image_error_prefix
 from kseq.images.bounding_boxes import ARE_PLACED
 from kseq.images.codecs import decode, decode_mask, encode_jpeg, encode_pixels, encode_png, shrunk_rectangle, upright
 from kseq.images.deep_pixels import convert_numbers, read_numbers, to_dtype
-from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
+from kseq.images.formats import JPEG, PNG, ImageHeader, check_pixels, read_header
 from kseq.images.movement import Movement
 from kseq.images.noted_pixels import NotedPixels
 from kseq.images.number_files import is_array_file, read_array_file
@@ -233,6 +233,8 @@ def _encode_mask(
     else:
         header = read_header(data, settings.max_pixels)
         values = decode_mask(data, header.orientation, size=(header.height, header.width), strict=True, dtype=dtype)
+        if header.format is JPEG:
+            note("has a mask that is a JPEG, whose values are not quite those that were drawn: save masks as PNG")
         png_orientation = header.orientation if header.format is PNG else None
         if header.orientation == 1 and fit.orientation != 1:
             values, is_turned = _turn_along(values, fit, note)

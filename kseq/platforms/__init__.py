@@ -8,6 +8,7 @@ No other module asks which system it is. A call that is missing is noticed by it
 - `interrupts`: Ctrl-C, as threads notice it that are not the main one.
 - `maps`: files mapped into memory, at addresses of one's own choice.
 - `bus_errors`: says why, when the process ends since a page of a map cannot be read.
+- `libtiff_messages`: what the decoder of TIFFs says, kept in place of printed, where the loader lets it be reached.
 - `folders`: where a program keeps what it can fetch again.
 - `shared`: memory that several processes use.
 """

@@ -26,7 +26,6 @@ import numpy as np
 
 from kseq.arguments import counted, is_url, spelled
 from kseq.errors import ImageError, SourceError
-from kseq.images.bounding_boxes import ARE_PLACED, turn_boxes
 from kseq.images.codecs import upright
 from kseq.images.deep_pixels import read_size
 from kseq.images.formats import IMAGE_SUFFIXES
@@ -52,6 +51,7 @@ from kseq.sources.object_masks import (
 )
 from kseq.sources.shape_outlines import are_sane, rectangle_corners
 from kseq.sources.source_format import SourceRequest
+from kseq.sources.stated_sizes import SizedLocation, path_of, turned_boxes
 from kseq.sources.url_files import FileSizes
 from kseq.storage.fields import Field
 
@@ -59,13 +59,9 @@ __all__ = [
     "AnnotatedImage",
     "AnnotatedSource",
     "FoundObject",
-    "SizedLocation",
     "check_box",
     "may_be_path",
-    "path_of",
     "some_files",
-    "stated_size",
-    "turned_boxes",
     "unused_outlines",
 ]
 
@@ -113,20 +109,17 @@ class AnnotatedImage(NamedTuple):
     segments: str = ""
 
 
-class SizedLocation(NamedTuple):
-    """Where an image lies, and the height and width that its boxes were drawn on; 0 and 0 if they are in shares of these."""
-
-    path: bytes
-    height: int
-    width: int
-
-
 Self = TypeVar("Self", bound="AnnotatedSource")
 
 
 @dataclass(frozen=True)
 class AnnotatedSource(MaskedSource, FileSource):
     """Image files and the boxes that annotations say of them."""
+
+    @staticmethod
+    def hint(root: str) -> str:
+        """What to do where no image lies below a folder."""
+        return f"{spelled('root')} says where"
 
     @classmethod
     def of(
@@ -140,7 +133,7 @@ class AnnotatedSource(MaskedSource, FileSource):
         known_classes: Sequence[str] | None = None,
         keypoints: Field | None = None,
         notes: Iterable[str] = (),
-        folders: Sequence[str] = ("images", "data"),
+        folders: Sequence[str] = ("images", "data", "JPEGImages"),
     ) -> Self:
         """A source of some images.
 
@@ -185,9 +178,7 @@ class AnnotatedSource(MaskedSource, FileSource):
             raise SourceError(f"{path}: names no image that can be packed{describe_first(table)}")
         if not table.num_bytes.any():
             first = os.fsdecode(table[0].path)
-            raise SourceError(
-                f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({spelled('root')} says where)"
-            )
+            raise SourceError(f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({cls.hint(root)})")
         fields = box_fields(names, keypoints)
         if kind is not None:
             fields = with_mask(fields, request.columns, kind, is_wide=needs_wide(kind, _most_objects(located)))
@@ -218,39 +209,6 @@ class AnnotatedSource(MaskedSource, FileSource):
 
     def _urls(self, image: SourceImage) -> dict[str, int]:
         return super()._urls(image if image.location is None else image._replace(location=path_of(image.location)))
-
-
-def turned_boxes(values: Mapping[str, Any], said: tuple[int, int], found: tuple[int, int], orientation: int) -> dict[str, Any]:
-    """Boxes and keypoints on the upright image, where an annotation is of the pixels before EXIF turns them; else none; and
-    `ARE_PLACED`, where the size tells which of the two it is of.
-
-    Args:
-        values: What a sample holds.
-        said: The height and width that the annotation says.
-        found: Those of the upright image.
-        orientation: EXIF's.
-
-    Raises:
-        ImageError: If the annotation is of another size.
-    """
-    height, width = said
-    if found == said:
-        # Turned by a quarter, the pixels would be of another size.
-        return {ARE_PLACED: True} if orientation > 4 and height != width else {}
-    if orientation <= 4 or found != (width, height):
-        raise ImageError(
-            f"has {found[1]} x {found[0]} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
-        )
-    turned = {ARE_PLACED: True, "boxes": turn_boxes(values["boxes"], orientation, height, width)}
-    if "keypoints" in values:
-        turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
-    return turned
-
-
-def path_of(location: Any) -> bytes:
-    """The path of a file whose location may say the size that its boxes were drawn on."""
-    path: bytes = location[0] if isinstance(location, tuple) else location
-    return path
 
 
 def some_files(root: str, suffix: str | tuple[str, ...]) -> Iterator[str]:
@@ -404,27 +362,11 @@ def _mask_notes(path: str, kind: str | None, names: Sequence[str], images: Seque
         yield f"{path}: {describe_rectangles(num_rectangles)}"
 
 
-def _turn_points(points: np.ndarray, orientation: int, height: int, width: int) -> np.ndarray:
-    """Keypoints `(n, points, 3)` of pixels as they are stored, on the upright image."""
-    flat = points[..., :2].reshape(-1, 2)
-    turned = turn_boxes(np.concatenate([flat, flat], axis=1), orientation, height, width)[:, :2]
-    return np.concatenate([turned.reshape(*points.shape[:-1], 2), points[..., 2:]], axis=-1)
-
-
 def unused_outlines(request: SourceRequest, facts: Mapping[str, int]) -> list[str]:
     """A line that says that outlines are not packed, where none asks for them, of a format that has them."""
     if not facts.get("outline") or mask_of_objects(request.columns) is not None:
         return []
     return [f"{request.path}: {describe_unused(facts['outline'])}"]
-
-
-def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
-    """The height and width that an annotation says, as numbers or text; None if they are none, or 0."""
-    try:
-        size = int(height), int(width)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return size if min(size) > 0 else None
 
 
 def check_box(box: Sequence[Any], what: str) -> list[float]:

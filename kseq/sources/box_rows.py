@@ -27,11 +27,11 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import tell
-from kseq.sources.annotated_images import stated_size
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL, Columns, used_columns
 from kseq.sources.list_cells import is_missing
 from kseq.sources.spooled_column import SpooledColumn
+from kseq.sources.stated_sizes import stated_size
 
 __all__ = ["IN_SHARES", "BoxRows", "GroupedRows", "find_box_columns"]
 

@@ -34,7 +34,7 @@ _EXPONENT = re.compile(r"-?\d(\.\d*)?[eE][-+]?\d{1,2}")
 
 # Folders that are called like this are no classes.
 _NO_CLASS = re.compile(
-    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
+    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|msks?|"
     r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
     r"imagesets?|xmls?|jsons?|txts?|b(ounding_?)?box(es)?|keypoints|landmarks|captions|gt|ground_?truth|trimaps|"
     r"obj_\w+_data|meta|splits?|default)s?\d*",

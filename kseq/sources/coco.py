@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 from kseq.arguments import counted, spelled
 from kseq.errors import ImageError, SourceError
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, stated_size
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
 from kseq.sources.coco_keypoints import find_keypoints, read_points
 from kseq.sources.coco_panoptic import MOST_SEGMENTS, id_text, is_panoptic, read_panoptic
 from kseq.sources.column_roles import mask_of_objects
@@ -41,6 +41,7 @@ from kseq.sources.point_names import describe_outside
 from kseq.sources.run_lengths import mask_box, plain_mask
 from kseq.sources.shape_outlines import outline_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
+from kseq.sources.stated_sizes import stated_size
 from kseq.storage.fields import Field
 
 __all__ = ["CocoContent", "CocoSource", "read_coco"]

@@ -22,14 +22,7 @@ from xml.etree import ElementTree
 
 from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
-from kseq.sources.annotated_images import (
-    AnnotatedImage,
-    AnnotatedSource,
-    FoundObject,
-    check_box,
-    stated_size,
-    unused_outlines,
-)
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, unused_outlines
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.run_lengths import row_runs_box
@@ -43,6 +36,7 @@ from kseq.sources.shape_outlines import (
 )
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
 from kseq.sources.split_names import SPLITS
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 from kseq.sources.xml_files import read_xml
 

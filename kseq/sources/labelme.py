@@ -31,7 +31,6 @@ from kseq.sources.annotated_images import (
     FoundObject,
     may_be_path,
     some_files,
-    stated_size,
     unused_outlines,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
@@ -41,6 +40,7 @@ from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.shape_outlines import are_sane, ellipse_box, ellipse_corners, is_closed_line, outline_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 
 __all__ = ["LABELME", "LabelMeSource"]
@@ -52,11 +52,16 @@ _INSIDE = (
     "has its image in itself (imageData), and no file {path} beside it: write it there, "
     "open('{path}', 'wb').write(base64.b64decode(content['imageData']))"
 )
+_PLACES = ("images", "JPEGImages", "imgs")
 
 
 @dataclass(frozen=True)
 class LabelMeSource(AnnotatedSource):
     """The images of such files, in the order of the files."""
+
+    @staticmethod
+    def hint(root: str) -> str:
+        return "expected are images beside the JSON files, or in a folder called images"
 
     @staticmethod
     def is_file(path: str) -> bool:
@@ -135,8 +140,12 @@ def _image_path(root: str, path: str, content: Mapping[str, Any]) -> str:
     named = os.path.normpath(os.path.join(folder, str(name).replace("\\", "/"))).replace(os.sep, "/") if name else path
     beside = [f"{stem}{suffix}" for suffix in (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))]
     beside.append(os.path.join(folder, os.path.basename(named)))
+    # Beside the folder of the JSON files, or in it.
+    beside += [
+        os.path.join(place, each, os.path.basename(named)) for place in (os.path.dirname(folder), folder) for each in _PLACES
+    ]
     exists = (each for each in (named, *beside) if may_be_path(each) and os.path.lexists(os.path.join(root, each)))
-    return next(exists, named)
+    return next(exists, named).replace(os.sep, "/")
 
 
 def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:

@@ -39,7 +39,6 @@ from kseq.sources.annotated_images import (
     FoundObject,
     check_box,
     may_be_path,
-    stated_size,
     unused_outlines,
 )
 from kseq.sources.base import Source
@@ -50,6 +49,7 @@ from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.run_lengths import row_runs_box
 from kseq.sources.shape_outlines import ellipse_box, ellipse_corners, outline_box, rectangle_corners, turned_box
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 
 __all__ = ["LABELSTUDIO", "LabelStudioSource"]

@@ -26,7 +26,6 @@ from kseq.arguments import spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
-from kseq.sources.base import Source
 from kseq.sources.class_names import is_no_class_name
 from kseq.sources.side_files import find_side_file
 from kseq.sources.split_names import folder_split
@@ -40,10 +39,9 @@ __all__ = [
     "COCO_NAME",
     "Layout",
     "annotates_most_images",
-    "describe_around",
     "find_layout",
     "looks_like_yolo",
-    "refuse_no_classes",
+    "walk_folder",
 ]
 
 COCO_NAME = "COCO"
@@ -54,7 +52,20 @@ _OPENED, _HEAD = 5, 1 << 16
 _MOST_COMPARED = 1000
 
 _MASKS = re.compile(
-    r"(?<![a-z])(masks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(masks?|msks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
+)
+
+# Folders of images that belong to those of another, in lower case.
+_PAIRS = (
+    ("input", "target"),
+    ("inputs", "targets"),
+    ("source", "target"),
+    ("noisy", "clean"),
+    ("blur", "sharp"),
+    ("low", "high"),
+    ("lr", "hr"),
+    ("lq", "gt"),
+    ("before", "after"),
 )
 
 _MAPS = re.compile(r"(?<![a-z])(depths?(_?maps?)?|disparit(y|ies)|heat_?maps?)(?![a-z])", re.IGNORECASE)
@@ -97,7 +108,7 @@ def looks_like_yolo(path: str) -> bool:
 def annotates_most_images(path: str, suffix: str) -> bool:
     """Whether more than half of the images of a folder have a file of the same name that ends so; a few files beside classes
     are no annotated collection."""
-    sample = _Sample(path, list(_walk(path)))
+    sample = _Sample(path, list(walk_folder(path)))
     texts = sample.ending(suffix)
     stems, folders = {_stem(name) for name in texts}, {_folder(name) for name in texts}
 
@@ -123,7 +134,7 @@ def find_layout(path: str) -> Layout | None:
     found = find_tool(path, sample.names, sample.images, sample.head)
     if found is not None:
         return Layout(*found, True)
-    found = _find_masks(sample) or _find_table(sample)
+    found = _find_masks(sample) or _find_table(sample) or _find_pairs(sample) or _find_annotations(sample)
     if found is None and not sample.has_no_class:
         folders = {part for name in sample.images for part in name.split("/")[:-1]}
         found = find_side_file(path, sample.names, folders, sample.head)
@@ -180,7 +191,7 @@ def _text(data: bytes) -> str:
 
 def _sample(path: str) -> _Sample | None:
     if os.path.isdir(path):
-        return _Sample(path, list(_walk(path)))
+        return _Sample(path, list(walk_folder(path)))
     try:
         tree, _ = read_zip_tree(path)
         return _Sample(path, [entry.path for entry in islice(tree.files(tree.top), _MOST_MEMBERS) if entry.rejection is None])
@@ -188,66 +199,7 @@ def _sample(path: str) -> _Sample | None:
         return None
 
 
-def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
-    """Raise SourceError if the folders that were taken for classes are called like no class, and one has no image, or images
-    of two have the same names.
-
-    Args:
-        path: The folder or the archive.
-        source: What was found in it.
-        source_format: Packs the folders as classes.
-    """
-    class_names = source.class_names
-    if not class_names or not all(map(is_no_class_name, class_names)):
-        return
-    stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
-    for image in source.images:
-        if image.rejection is None:
-            name = os.fsdecode(image.path).rpartition("/")[2]
-            stems[image.label].add(name.rpartition(".")[0] or name)
-    if len(stems) > 1 and all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
-        return
-    is_folder = os.path.isdir(path)
-    inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
-    if not is_folder:
-        way_out = "unpack it, and give that folder: more layouts are known there"
-    elif len(inner) == 1:
-        way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"
-    else:
-        table = spelled_call("pack", "table.csv", "DATASET", root=path)
-        way_out = (
-            f"list the images in a table (image,label, or image,xmin,ymin,xmax,ymax,class): {table}; or "
-            f"{spelled('columns.label', '')} packs images alone"
-        )
-    raise SourceError(
-        f"{path}: its folders ({', '.join(class_names[:5])}) are called like no class, and what lies in them is of no known "
-        f"layout: {way_out}; {spelled('source_format', source_format)} packs them as classes"
-    )
-
-
-def _holds_folders(folder: str) -> bool:
-    """Whether a folder holds folders with images."""
-    names = islice(_walk(folder), _MOST_FILES)
-    return any("/" in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
-
-
-def describe_around(path: str) -> str:
-    """Of which layout the folder around a part of it is, such as `images` of YOLO's, and how it is packed; empty if of none."""
-    folder = os.path.abspath(path)
-    if not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    for _ in range(2):
-        name = os.path.basename(folder)
-        if not name or not (is_no_class_name(name) or folder_split(name)):
-            return ""
-        path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
-        layout = find_layout(folder)
-        if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC"):
-            return f"; {path} looks like {layout.name} ({layout.evidence}): {spelled_call('pack', path, 'DATASET')}"
-    return ""
-
-
-def _walk(root: str) -> Iterator[str]:
+def walk_folder(root: str) -> Iterator[str]:
     """Files below a folder, of each folder the first that the system names: the outermost folders first."""
     folders = deque([""])
     for _ in range(_MOST_FOLDERS):
@@ -383,6 +335,30 @@ def _table_way_out(role: str) -> str:
         given = spelled("columns", label="", targets={role: role}, kinds={role: role})
     table = spelled_call("pack", "table.csv", "DATASET")
     return f"list both in a table with the columns image and {role}: {table} with {given}"
+
+
+def _find_pairs(sample: _Sample) -> _Found:
+    """Two folders of images that belong together, by their names and those of the images."""
+    stems: dict[str, set[str]] = {}
+    for image in sample.images:
+        folder, _, name = image.rpartition("/")
+        stems.setdefault(folder.rpartition("/")[2].lower(), set()).add(name.rpartition(".")[0])
+    for pair in _PAIRS:
+        first, second = (stems.get(name, set()) for name in pair)
+        if len(stems) == 2 and 2 * len(first & second) > len(first):
+            table = spelled_call("pack", "table.csv", "DATASET")
+            given = spelled("columns", label="", image=["image", "target"])
+            way_out = f"list both in a table with the columns image and target: {table} with {given}"
+            return "pairs of images", f"{pair[1]}/", way_out
+    return None
+
+
+def _find_annotations(sample: _Sample) -> _Found:
+    """A file of annotations of no known form, where no folder is called like a class."""
+    files = sample.ending(".json", ".odgt", ".mat", ".pkl") if sample.has_no_class else []
+    table = spelled_call("pack", "table.csv", "DATASET", root=sample.path)
+    columns = "image,label, or image,xmin,ymin,xmax,ymax,class"
+    return ("images and annotations of another form", files[0], f"list them in a table ({columns}): {table}") if files else None
 
 
 def _find_table(sample: _Sample) -> _Found:

@@ -33,8 +33,9 @@ from kseq.sources.image_folder import IMAGE_FOLDER
 from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
-from kseq.sources.layouts import describe_around, find_layout, refuse_no_classes
+from kseq.sources.layouts import find_layout
 from kseq.sources.lmdb_files import LMDB
+from kseq.sources.no_classes import describe_around, refuse_no_classes
 from kseq.sources.object_pngs import OBJECT_PNGS
 from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS

@@ -29,7 +29,6 @@ import numpy as np
 from kseq.arguments import is_url
 from kseq.images.deep_pixels import read_size
 from kseq.platforms.files import path_bytes
-from kseq.sources.annotated_images import SizedLocation, path_of, turned_boxes
 from kseq.sources.assemble import FoundBlock, assemble_blocks
 from kseq.sources.base import FileSource, SourceImage
 from kseq.sources.box_rows import find_box_columns
@@ -39,6 +38,7 @@ from kseq.sources.named_files import NamedFiles, look_for
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.split_names import describe_unused_split, is_split_column
 from kseq.sources.spooled_column import SpooledColumn
+from kseq.sources.stated_sizes import SizedLocation, path_of, turned_boxes
 from kseq.sources.table_files import TABLE_FORMATS, Table
 from kseq.sources.url_files import FileSizes
 

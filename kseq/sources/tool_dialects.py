@@ -17,10 +17,11 @@ import numpy as np
 
 from kseq.errors import ImageError
 from kseq.images.formats import read_header
-from kseq.sources.annotated_images import check_box, stated_size
+from kseq.sources.annotated_images import check_box
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.run_lengths import join_runs, mask_box, plain_mask, row_runs_box
 from kseq.sources.shape_outlines import ellipse_box, ellipse_corners, outline_box
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 
 __all__ = ["TOOL_DIALECTS", "FoundImage", "FoundShape", "ToolDialect", "find_tool_dialect"]

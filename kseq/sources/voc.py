@@ -37,7 +37,6 @@ from kseq.sources.annotated_images import (
     FoundObject,
     check_box,
     some_files,
-    stated_size,
     unused_outlines,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
@@ -45,6 +44,7 @@ from kseq.sources.layouts import annotates_most_images
 from kseq.sources.shape_outlines import outline_box, rectangle_corners
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
+from kseq.sources.stated_sizes import stated_size
 from kseq.sources.text import open_text
 from kseq.sources.xml_files import read_xml
 

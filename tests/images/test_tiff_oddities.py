@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 import kseq
@@ -20,6 +19,8 @@ from kseq.images.pillow_pixels import PixelRules
 from kseq.images.pixel_form import PixelForm
 from tests.helpers.messages import raises
 from tests.helpers.photos import photo
+
+tifffile = pytest.importorskip("tifffile")
 
 PHOTO = photo(3, 24, 32)
 

@@ -199,3 +199,52 @@ def test_a_jpeg_that_lacks_its_end_alone_has_its_pixels(
         sequence = kseq.ShardSequence(tmp_path / "packed", "all", input_shape=(24, 32, 3), batch_size=2, shuffle=False)
         images, _ = sequence[0]
         np.testing.assert_array_equal(images[0], images[1])
+
+
+def _mask(kind: str) -> bytes:
+    values = np.arange(24 * 32, dtype=np.uint8).reshape(24, 32) % 5
+    opaque = np.full_like(values, 255)
+    pixels = {
+        "rgb": np.dstack([values] * 3),
+        "rgba": np.dstack([values] * 3 + [opaque]),
+        "colours": np.dstack([values, values, values + 1]),
+        "hidden": np.dstack([values] * 4),
+        "int32": values.astype(np.int32),
+        "jpeg": values,
+    }[kind]
+    form = {"int32": "TIFF", "jpeg": "JPEG"}.get(kind, "PNG")
+    return encoded(Image.fromarray(pixels), form)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "rgba", "int32", "jpeg", "colours", "hidden"])
+def test_a_mask_of_equal_channels_or_more_bits_is_read_and_one_of_colours_is_not(tmp_path: Path, kind: str) -> None:
+    for name, data in {"a.png": encoded(Image.fromarray(PHOTO), "PNG"), "m": _mask(kind), "n": _mask("rgb")}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "b.png").write_bytes(encoded(Image.fromarray(255 - PHOTO), "PNG"))
+    (tmp_path / "t.csv").write_text("image,mask\na.png,m\nb.png,n\n")
+    columns = kseq.Columns(label="", mask="mask")
+    report = kseq.pack(tmp_path / "t.csv", tmp_path / "packed", columns=columns, workers=0)
+    assert len(report.rejected) == (kind in ("colours", "hidden"))
+    assert any("JPEG" in note for note in report.image_notes) == (kind == "jpeg")
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        if kind in ("rgb", "rgba", "int32"):
+            np.testing.assert_array_equal(dataset[0]["mask"][..., 0], np.arange(24 * 32).reshape(24, 32) % 256 % 5)
+
+
+def test_a_fault_beside_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = png16(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1))
+    broken = data[:33] + chunk(b"iCCP", b"bad\0\0" + b"x" * 9, 0) + data[33:]
+    settings = kseq.ImageSettings(encoding="raw", dtype="uint16", channels=1, image_size=(64, 64))
+    _, pixels = pack(tmp_path, {"a.png": broken, "b.png": data}, images=settings)
+    np.testing.assert_array_equal(pixels["a.png"], pixels["b.png"])
+    assert capfd.readouterr().err == ""
+
+
+def test_indices_without_a_palette_are_no_black_image(tmp_path: Path) -> None:
+    whole = encoded(Image.fromarray(PHOTO).convert("P"), "PNG")
+    start = whole.index(b"PLTE") - 4
+    length = int.from_bytes(whole[start : start + 4], "big") + 12
+    report, _ = pack(tmp_path, {"a.png": whole, "b.png": whole[:start] + whole[start + length :]})
+    assert [(os.path.basename(os.fsdecode(each.path)), "palette" in each.reason) for each in report.rejected] == [
+        ("b.png", True)
+    ]

@@ -152,6 +152,7 @@ def test_the_command_and_append_print_notes(tmp_path: Path, capsys: pytest.Captu
 UNKNOWN = {
     "annotations of no known form": ({"images/0.png": None, "labels/0.json": "{}"}, "images"),
     "boxes of a code of one's own": ({"images/0.png": None, "bboxes/0.txt": "left: 4, top: 7\n"}, "bboxes"),
+    "texts of other names": ({"images/img_1.png": None, "gt/gt_img_1.txt": "3,4,5,6,7,8,9,9,Hall\n"}, "gt"),
     "classes inside one of them": ({"Images/cat/0.png": None, "Images/dog/1.png": None, "Annotation/cat/0": VOC}, "Annotation"),
 }
 
@@ -211,3 +212,24 @@ def test_a_coco_file_that_names_the_images_of_numbered_folders_is_coco(tmp_path:
     source = write(tmp_path / "in", {"images/0/a.png": None, "result.json": json.dumps(content)})
     report = kseq.pack(source, tmp_path / "out", workers=0)
     assert (report.class_names, report.notes) == (("cat",), ())
+
+
+@pytest.mark.parametrize("name", ["annotation_train.odgt", "boxes.json", "digitStruct.mat"])
+def test_images_in_one_folder_and_a_file_of_annotations_are_no_class(tmp_path: Path, name: str) -> None:
+    source = write(tmp_path / "in", {"Images/0.png": None, name: '{"0.png": 1}'})
+    with raises(SourceError, source, name, re.compile(r"table\.csv|scipy")):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(("folders", "is_told"), [(("noisy", "clean"), True), (("LR", "HR"), True), (("bus", "car"), False)])
+def test_two_folders_of_images_that_go_together_are_told(tmp_path: Path, folders: tuple[str, str], is_told: bool) -> None:
+    source = write(tmp_path / "in", {f"{folder}/{number}.png": None for folder in folders for number in range(3)})
+    report = kseq.pack(source, tmp_path / "out", workers=0)
+    assert any("pairs" in note and "target" in note for note in report.notes) == is_told
+
+
+def test_files_of_labelme_beside_the_folder_of_their_images_find_them(tmp_path: Path) -> None:
+    text = json.dumps({"shapes": [], "imagePath": "a.png", "imageData": None})
+    source = write(tmp_path / "in", {"JPEGImages/a.png": None, "Annotations/a.json": text})
+    report = kseq.pack(source, tmp_path / "out", workers=0)
+    assert (report.num_found, report.num_samples) == (1, 1)

@@ -1,0 +1,87 @@
+"""Folders that are called like no class: refused where they would become classes, and parts of a known layout named.
+
+The rules:
+
+- Two folders or more that would be classes and are all called like none (`images`, `labels`, `gt`) are refused if one of them
+  holds no image, or images of two have the same names: those are annotations, masks or pairs.
+- A part of a data set of YOLO, COCO or Pascal VOC (`images`, `labels/train`, `Annotations`) is refused with the command for the
+  whole.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+
+from kseq.arguments import spelled, spelled_call
+from kseq.errors import SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
+from kseq.sources.base import Source
+from kseq.sources.class_names import is_no_class_name
+from kseq.sources.layouts import COCO_NAME, find_layout, walk_folder
+from kseq.sources.split_names import folder_split
+
+__all__ = ["describe_around", "refuse_no_classes"]
+
+_MOST_FILES = 300
+
+
+def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
+    """Raise SourceError if the folders that were taken for classes are called like no class, and one has no image, or images
+    of two have the same names.
+
+    Args:
+        path: The folder or the archive.
+        source: What was found in it.
+        source_format: Packs the folders as classes.
+    """
+    class_names = source.class_names
+    if not class_names or not all(map(is_no_class_name, class_names)):
+        return
+    stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
+    for image in source.images:
+        stem, suffix = os.path.splitext(os.fsdecode(image.path).rpartition("/")[2])
+        # Whether a file is an image is known when it is read; a sample in a tar has no suffix.
+        if image.rejection is None and suffix.lower() in ("", *IMAGE_SUFFIXES, *ARRAY_SUFFIXES):
+            stems[image.label].add(stem)
+    if len(stems) > 1 and all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
+        return
+    is_folder = os.path.isdir(path)
+    inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
+    if not is_folder:
+        way_out = "unpack it, and give that folder: more layouts are known there"
+    elif len(inner) == 1:
+        way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"
+    else:
+        table = spelled_call("pack", "table.csv", "DATASET", root=path)
+        way_out = (
+            f"list the images in a table (image,label, or image,xmin,ymin,xmax,ymax,class): {table}; or "
+            f"{spelled('columns.label', '')} packs images alone"
+        )
+    raise SourceError(
+        f"{path}: its folders ({', '.join(class_names[:5])}) are called like no class, and what lies in them is of no known "
+        f"layout: {way_out}; {spelled('source_format', source_format)} packs them as classes"
+    )
+
+
+def _holds_folders(folder: str) -> bool:
+    """Whether a folder holds folders with images."""
+    names = islice(walk_folder(folder), _MOST_FILES)
+    return any("/" in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
+
+
+def describe_around(path: str) -> str:
+    """Of which layout the folder around a part of it is, such as `images` of YOLO's, and how it is packed; empty if of none."""
+    folder = os.path.abspath(path)
+    if not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    for _ in range(2):
+        name = os.path.basename(folder)
+        if not name or not (is_no_class_name(name) or folder_split(name)):
+            return ""
+        path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
+        layout = find_layout(folder)
+        if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC"):
+            return f"; {path} looks like {layout.name} ({layout.evidence}): {spelled_call('pack', path, 'DATASET')}"
+    return ""
