@@ -21,8 +21,10 @@ import pytest
 from PIL import Image
 
 import kseq
+from kseq.display.html import frame
 from kseq.display.tile_strip import make_strip
 from kseq.display.tiles import Tile
+from kseq.errors import tell, warn
 from kseq.storage.report import Report
 from kseq.training.batches_inside import open_again
 from tests.helpers.messages import raises
@@ -257,7 +259,16 @@ def test_a_look_repeats_no_warning_and_takes_none_from_other_threads(numbered: P
         with kseq.Batches(numbered, batch_size=8, rank=0, world_size=3, augment=[augment]) as batches:
             assert "are left out" in told.pop()
             read(batches)
-    assert set(told) == {"of another thread"}
+
+        def look() -> list[str]:
+            tell("told before")
+            warn("warned before", 1)
+            return ["seen"]
+
+        assert "seen" in frame("a look", look)
+        assert set(told) == {"of another thread"}
+        look()
+    assert told[-2:] == ["told before", "warned before"]
 
 
 def test_a_function_that_fails_is_shown_as_text_and_other_ranks_are_not_told(numbered: Path) -> None:
