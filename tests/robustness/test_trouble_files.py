@@ -273,9 +273,10 @@ AS_SOMEBODY_ELSE = """
 import os, sys, h5py, kseq, numpy.ma, pyfive
 from PIL import Image
 Image.init()
+pack = kseq.pack
 if os.geteuid() == 0:
     os.seteuid(65534)
-report = kseq.pack(sys.argv[1], sys.argv[1] + "/../packed", workers=0, overwrite=True)
+report = pack(sys.argv[1], sys.argv[1] + "/../packed", workers=0, overwrite=True)
 print(report.num_samples, [(os.fsdecode(each.path), each.reason) for each in report.rejected])
 """
 
