@@ -226,6 +226,15 @@ def test_instances_of_8_and_of_16_bits_are_appended_where_there_is_room(tmp_path
     kseq.pack(few, tmp_path / "narrow", workers=0, columns=columns)
     with raises(SourceError, tmp_path / "narrow", many, "255", "instances"):
         kseq.append(tmp_path / "narrow", many, workers=0, columns=columns)
+    # A table has no outlines to draw, and the column of masks makes no instances.
+    (tmp_path / "few" / "table.csv").write_text("image,drawn\n1.png,1.png\n")
+    for name, kind in (("narrow", "instances"), ("wide", "wide_instances")):
+        targets, kinds = {"instances": "COLUMN"}, {"instances": kind}
+        with raises(SourceError, f"kseq.Columns(targets={targets})", f"kseq.Columns(kinds={kinds})"):
+            kseq.append(tmp_path / name, tmp_path / "few" / "table.csv", workers=0, columns=kseq.Columns(label=""))
+        told = kseq.Columns(label="", targets={"instances": "drawn"}, kinds=kinds)
+        with raises(SourceError, "'boxes'"):
+            kseq.append(tmp_path / name, tmp_path / "few" / "table.csv", workers=0, columns=told)
 
 
 def test_more_objects_than_16_bits_number_reject_their_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
