@@ -31,7 +31,8 @@ def describe_missing(field: Field, source: Any) -> str:
         return (
             f"{spelled('columns.mask', kind if field.name == usual else {field.name: kind})} draws it from outlines of objects"
         )
-    is_single = handler.column is not None and field.name == handler.name
+    # A mask of instances has the column of masks only where it is drawn.
+    is_single = handler.column is not None and field.name == handler.name and not isinstance(handler, Instances)
     if field.is_image or (isinstance(handler, Mask) and not handler.can_be_target):
         argument = spelled(f"columns.{handler.column}", {field.name: _COLUMN})
     elif is_single or not handler.can_be_target:

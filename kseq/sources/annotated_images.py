@@ -245,6 +245,9 @@ def _found(root: str, image: AnnotatedImage, folders: Sequence[str], written: Se
     """An image with the path at which its file lies, by the rules at the top of this module."""
     if not may_be_path(image.path):
         return AnnotatedImage(ascii(image.path), rejection="has a path that no file can have")
+    if not may_be_path(image.segments):
+        reason = image.rejection or "has a PNG of segments with a path that no file can have"
+        return image._replace(segments="", rejection=reason)
     return image if image.rejection or not image.path else image._replace(path=_find(root, image.path, folders, written))
 
 

@@ -39,7 +39,7 @@ from kseq.sources.json_files import read_json
 from kseq.sources.object_masks import describe_masks, describe_unused
 from kseq.sources.point_names import describe_outside
 from kseq.sources.run_lengths import mask_box, plain_mask
-from kseq.sources.shape_outlines import outline_box
+from kseq.sources.shape_outlines import are_sane, outline_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
 from kseq.sources.stated_sizes import stated_size
 from kseq.storage.fields import Field
@@ -245,8 +245,8 @@ class _Annotations:
             objects = [found for annotation in by_image[key] if (found := self._object(annotation, size)) is not None]
         except ImageError as error:
             return AnnotatedImage(name, rejection=str(error))
-        crowds = [_as_polygons(annotation["segmentation"]) for annotation in by_image[key] if _is_outlined_crowd(annotation)]
-        return AnnotatedImage(name, objects, size, crowds=crowds if self._keeps_outlines else ())
+        crowds = [_as_polygons(annotation.get("segmentation") or None) for annotation in by_image[key] if _is_crowd(annotation)]
+        return AnnotatedImage(name, objects, size, crowds=[*filter(None, crowds)] if self._keeps_outlines else ())
 
     def _object(self, annotation: Mapping[str, Any], size: tuple[int, int] | None) -> FoundObject | None:
         """The object of an annotation; None if it is left out.
@@ -259,8 +259,9 @@ class _Annotations:
         if key not in self._categories:
             raise ImageError(f"{what} has category_id {annotation.get('category_id')!r}, which no category has")
         if self._has_segments and annotation.get("segmentation") is None:
+            shown = repr(annotation.get("id"))[:40]
             raise ImageError(
-                f"has a segment with the id {annotation.get('id')!r}, allowed are whole numbers from 0 to {MOST_SEGMENTS:,}, "
+                f"has a segment with the id {shown}, allowed are whole numbers from 0 to {MOST_SEGMENTS:,}, "
                 "which its PNG has for colours"
             )
         if _is_crowd(annotation):
@@ -344,10 +345,6 @@ class _Annotations:
         return notes
 
 
-def _is_outlined_crowd(annotation: Mapping[str, Any]) -> bool:
-    return _is_crowd(annotation) and bool(annotation.get("segmentation"))
-
-
 def _is_crowd(annotation: Mapping[str, Any]) -> bool:
     """Whether `iscrowd` says so: as a number, or as the text of one."""
     mark = annotation.get("iscrowd")
@@ -366,7 +363,10 @@ def _are_corners(annotations: Sequence[Any]) -> bool:
         try:
             x, y, right, bottom = map(float, annotation["bbox"])
             area = float(annotation["area"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return False
+        if not are_sane((x, y, right, bottom, area)):
+            # Where spreadsheets have no area, it is not a number.
             return False
         sides = (right - x) * (bottom - y)
         if min(right - x, bottom - y) <= 0 or abs(sides - area) > 0.01 * area or abs(right * bottom - area) <= 0.01 * area:
@@ -390,7 +390,8 @@ def _as_polygons(outline: Any) -> Any:
         return plain_mask(outline)
     if not isinstance(outline, list) or not outline:
         return outline
-    polygons = outline if isinstance(outline[0], list) else [outline]
+    # What is neither is refused where it is drawn.
+    polygons = outline if isinstance(outline[0], (list, dict)) else [outline]
     are_lines = all(isinstance(polygon, list) and len(polygon) in _NUMBERS_OF_LINES for polygon in polygons)
     return None if are_lines else polygons
 

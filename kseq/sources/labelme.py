@@ -185,8 +185,9 @@ def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
     if box is None:
         facts["shapeless"] += 1
         return None
-    facts["outline"] += kind not in ("rectangle", None)
-    return FoundObject(str(label).strip(), box, outline=_outline(shape, points, box))
+    outline = _outline(shape, points, box)
+    facts["outline"] += outline is not WHOLE_BOX
+    return FoundObject(str(label).strip(), box, outline=outline)
 
 
 def _joined(shapes: Sequence[Any], found: Sequence[FoundObject | None], facts: Counter[str]) -> list[FoundObject | None]:
@@ -205,6 +206,8 @@ def _joined(shapes: Sequence[Any], found: Sequence[FoundObject | None], facts: C
         first = joined[place]
         assert first is not None
         facts["grouped"] += 1
+        # The outlines are one too.
+        facts["outline"] -= 1
         left, top, right, bottom = zip(first.box, each.box, strict=True)
         joined[place] = first._replace(
             box=[min(left), min(top), max(right), max(bottom)], outline=[*first.outline, *each.outline]

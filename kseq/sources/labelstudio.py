@@ -247,7 +247,7 @@ def _shape(
         try:
             points = [side for x, y in region["points"] for side in (float(x) * across, float(y) * down)]
             box = outline_box(points)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ImageError(f"{what} has points {str(region['points'])[:60]}, allowed are pairs of numbers") from error
         facts["shapeless" if box is None else "outline"] += 1
         return None if box is None else (box, [points])

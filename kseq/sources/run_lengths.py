@@ -125,8 +125,10 @@ def _checked(counts: Any, height: int, width: int) -> np.ndarray:
         raise ValueError("the runs of the mask do not fill its size")
     if height * width > _MOST_PIXELS:
         raise ValueError(f"the mask has {width} x {height} pixels, allowed are {_MOST_PIXELS:,} together")
-    if runs.sum() > height * width:
-        raise ValueError(f"the run lengths are of {runs.sum():,} pixels, the mask has {width} x {height}")
+    # Of lengths that no image has, numpy's sum would begin again from below.
+    total = int(runs.sum()) if runs.max(initial=0) <= _MOST_PIXELS else sum(runs.tolist())
+    if total > height * width:
+        raise ValueError(f"the run lengths are of {total:,} pixels, the mask has {width} x {height}")
     return runs
 
 

@@ -276,6 +276,7 @@ class ToolDialect(NamedTuple):
         read: Reads a file, given its content and its path.
         has_lines: Whether a file has an object on each line.
         is_list: Whether a file may be a list of entries, each of an image.
+        entries: The key of its entries, each of an image, in a list or an object; empty if a file is of one image.
     """
 
     name: str
@@ -283,18 +284,19 @@ class ToolDialect(NamedTuple):
     read: Callable[[Any, str], Iterator[FoundImage]]
     has_lines: bool = False
     is_list: bool = False
+    entries: str = ""
 
 
 TOOL_DIALECTS = (
     ToolDialect("SageMaker", (r'"source-ref"\s*:', r'"annotations"\s*:'), _sagemaker, has_lines=True),
     ToolDialect("Supervisely", (r'"objects"\s*:', r'"(classTitle|geometryType)"|"tags"\s*:'), _supervisely),
     ToolDialect("CreateML", (r'"(image|imagefilename)"\s*:', r'"coordinates"\s*:'), _createml, is_list=True),
-    ToolDialect("BDD100K", (r'"labels"\s*:', r'"box2d"\s*:'), _bdd, is_list=True),
+    ToolDialect("BDD100K", (r'"labels"\s*:', r'"box2d"\s*:'), _bdd, is_list=True, entries="frames"),
     ToolDialect("Darwin", (r'"annotations"\s*:', r'"(item|slots|original_filename)"\s*:', r'"bounding_box"\s*:'), _darwin),
     ToolDialect("SuperAnnotate", (r'"instances"\s*:', r'"(className|metadata)"\s*:'), _superannotate),
-    ToolDialect("Datumaro", (r'"categories"\s*:\s*\{', r'"items"\s*:'), _datumaro),
-    ToolDialect("VoTT", (r'"assets"\s*:', r'"(regions|boundingBox)"\s*:'), _vott),
-    ToolDialect("FiftyOne", (r'"classes"\s*:\s*\[', r'"labels"\s*:\s*\{', r'"bounding_box"\s*:'), _fiftyone),
+    ToolDialect("Datumaro", (r'"categories"\s*:\s*\{', r'"items"\s*:'), _datumaro, entries="items"),
+    ToolDialect("VoTT", (r'"assets"\s*:', r'"(regions|boundingBox)"\s*:'), _vott, entries="assets"),
+    ToolDialect("FiftyOne", (r'"classes"\s*:\s*\[', r'"labels"\s*:\s*\{', r'"bounding_box"\s*:'), _fiftyone, entries="labels"),
 )
 
 

@@ -161,31 +161,49 @@ def _common(path: Sequence[str], wanted: Sequence[str]) -> int:
 def _read(folder: str, text: str, dialect: ToolDialect, images: _Images, facts: Counter[str]) -> Iterator[AnnotatedImage]:
     file = os.path.join(folder, text)
     try:
-        entries = _lines(file) if dialect.has_lines else [read_json(file)]
+        contents = _lines(file) if dialect.has_lines else [read_json(file)]
     except (SourceError, OSError, UnicodeError) as error:
         yield AnnotatedImage(text, rejection=str(error).removeprefix(f"{file}: "))
         return
-    listed = entries[0] if dialect.is_list and isinstance(entries[0], list) else None
     # A fault concerns its entry alone, where there are entries.
-    parts = [[entry] for entry in (entries if dialect.has_lines else listed or [])] or entries
-    for number, part in enumerate(parts, 1):
+    parts = [part for content in contents for part in _parts(content, dialect)]
+    for number, (entry, part) in enumerate(parts, 1):
         try:
             found = list(dialect.read(part, text))
         except (ImageError, KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
             where = f"entry {number}" if len(parts) > 1 else "it"
-            reason = f"{text}: {where} makes no sense to {dialect.name}: {error}"
-            yield AnnotatedImage(
-                _named(part, images, text) or (f"{text} ({number})" if len(parts) > 1 else text), rejection=reason
-            )
+            reason, path = f"{where} makes no sense to {dialect.name}: {error}", _named(entry, images, text)
+            if path is None:
+                yield AnnotatedImage(f"{text} ({number})" if len(parts) > 1 else text, rejection=reason)
+            else:
+                yield AnnotatedImage(path, rejection=f"{text}: {reason}")
             continue
         yield from (_annotated(entry, text, images, facts) for entry in found)
 
 
-def _named(part: Any, images: _Images, text: str) -> str | None:
+def _parts(content: Any, dialect: ToolDialect) -> Iterator[tuple[Any, Any]]:
+    """The entries of a file, each with what a file would hold that has it alone; the whole, if it has no entries."""
+    if dialect.has_lines:
+        yield content, [content]
+    elif isinstance(content, list) and dialect.is_list:
+        yield from ((entry, [entry]) for entry in content)
+    elif isinstance(content, dict) and isinstance(listed := content.get(dialect.entries), (list, dict)):
+        pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
+        for key, entry in pairs:
+            yield (
+                entry if isinstance(entry, dict) else {"name": key},
+                {**content, dialect.entries: {key: entry} if isinstance(listed, dict) else [entry]},
+            )
+    else:
+        yield content, content
+
+
+def _named(entry: Any, images: _Images, text: str) -> str | None:
     """The image that an entry that makes no sense is of."""
-    entry = part[0] if isinstance(part, list) and part else part
-    keys = ("image", "imagefilename", "name", "source-ref")
-    names = [entry[key] for key in keys if isinstance(entry.get(key), str)] if isinstance(entry, dict) else []
+    described = entry if isinstance(entry, dict) else {}
+    inner = [described[key] for key in ("asset", "image") if isinstance(described.get(key), dict)]
+    keys = ("image", "imagefilename", "name", "source-ref", "path", "id")
+    names = [found[key] for found in (*inner, described) for key in keys if isinstance(found.get(key), str)]
     try:
         return images.find(names[0], text) if names else None
     except ImageError:
@@ -198,7 +216,7 @@ def _lines(file: str) -> list[Any]:
         for line in opened:
             try:
                 entries += [json.loads(line)] if line.strip() else []
-            except ValueError:
+            except (ValueError, RecursionError):
                 entries.append(line.strip()[:40])
     return entries
 

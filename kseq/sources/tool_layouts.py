@@ -75,7 +75,7 @@ _FILES = {
     ),
     r"\.rec": "is a file of MXNet's RecordIO: read it by mxnet.recordio, and give kseq.pack its samples as an iterable",
     r"\.ya?ml": "names the classes and the splits of a data set: give the folder that it lies in",
-    r"\.xlsx?": "is a spreadsheet: save it as CSV, and give that",
+    r"\.(xlsx?|xlsm|ods|numbers)": "is a spreadsheet: save it as CSV in UTF-8, and give that",
     r"\.(csv|tsv|jsonl?|ndjson|parquet)\.(gz|bz2|xz|zst)": "is a compressed table or annotation file: unpack it first",
     r"\.odgt": "is of a form that is not read: write a table with image,xmin,ymin,xmax,ymax,class, a line for each box",
     r"\.xml": "is no XML of CVAT: give the folder of XML files and images, as of Pascal VOC",
@@ -90,8 +90,7 @@ _SOURCES = {
     r"\.(z\d\d|(zip|7z)\.\d+|part\d+(\.rar)?)": "is one of several parts of an archive: unpack it, and pack what is in it",
     r"(data|test)_batch(_\d)?|batches\.meta": "is a pickle of CIFAR, which may run any program: pack the binary version",
     r"\.(7z|rar|zipx|iso|cab|dmg|z|gz|bz2|xz|zst|lz4|lzma|br)": "is packed or compressed: unpack it, and pack what is in it",
-    r"\.(xlsx?|xlsm|ods|numbers)": "is a spreadsheet: save it as CSV in UTF-8, and pack that",
-    r"\.(feather|orc|avro|pickle\.gz)": "is a table in a format that is not read: save it as Parquet or CSV, and pack that",
+    r"\.(feather|orc|avro)": "is a table in a format that is not read: save it as Parquet or CSV, and pack that",
     r"\.(db|sqlite3?)": "is a database: save its table as CSV, or give kseq.pack its rows as an iterable",
     r"\.(txt|lst|dat|data)": (
         "is text: give the folder of a data set; a table with a first line of names of columns is packed by {csv}"

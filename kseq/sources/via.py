@@ -214,7 +214,7 @@ def _shape(what: str, shape: Mapping[str, Any], facts: Counter[str]) -> tuple[Se
             pairs = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
             points = [float(side) for pair in pairs for side in pair]
             box = outline_box(points)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ImageError(f"{what} has points that make no sense: {str(dict(shape))[:60]}") from error
         if kind == "polygon" or is_closed_line(points):
             facts["shapeless" if box is None else "outline"] += 1

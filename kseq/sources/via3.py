@@ -72,5 +72,5 @@ def _attributes(values: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ite
         described = _mapping(attributes.get(str(key)))
         options = _mapping(described.get("options"))
         # Of several choices, one text has the keys, with commas.
-        chosen = [options.get(option, option) for option in str(value).split(",")] if options else [value]
+        chosen = [str(options.get(option, option)) for option in str(value).split(",")] if options else [value]
         yield str(described.get("aname") or key), chosen[0] if len(chosen) == 1 else dict.fromkeys(chosen, True)

@@ -41,7 +41,7 @@ from kseq.sources.annotated_images import (
 )
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import annotates_most_images
-from kseq.sources.shape_outlines import outline_box, rectangle_corners
+from kseq.sources.shape_outlines import outline_box, rectangle_corners, turned_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.stated_sizes import stated_size
@@ -227,9 +227,11 @@ def _object(number: int, element: ElementTree.Element, path: str, facts: Counter
         x, y, width, height = sides
         (angle,) = check_box([turned.findtext("angle"), 0, 0, 0], f"{what}: its angle")[:1]
         facts["turned"] += 1
-        # The angle is in radians, as roLabelImg writes it.
-        corners = rectangle_corners([x - width / 2, y - height / 2, x + width / 2, y + height / 2], math.degrees(angle), (x, y))
-        return FoundObject(name, outline_box(corners) or [], outline=[corners])
+        # In radians, as roLabelImg writes it.
+        degrees, about = math.degrees(angle), (x, y)
+        left, top = x - width / 2, y - height / 2
+        corners = rectangle_corners([left, top, left + width, top + height], degrees, about)
+        return FoundObject(name, turned_box(left, top, width, height, degrees, about), outline=[corners])
     if around is not None:
         facts["outline"] += 1
         return FoundObject(name, around, outline=outline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -437,6 +438,8 @@ def test_a_mark_that_says_no_makes_no_crowd(tmp_path: Path, mark: Any) -> None:
         ([annotation(7, [10, 20, 40, 60], area=2400)], False),
         ([annotation(7, [10, 20, 40, 60], area=1200), annotation(8, [1, 2, 3, 4], area=12)], False),
         ([annotation(7, [10, 20, 40, 60], area=1200), annotation(8, [1, 2, 3, 4])], False),
+        ([annotation(7, [10, 20, 40, 60], area=math.nan)], False),
+        ([annotation(7, [10, 20, 40, 60], area=10**400)], False),
     ],
 )
 def test_boxes_of_coco_that_are_corners_by_their_areas_are_read_so(

@@ -120,6 +120,11 @@ def test_crowds_are_left_to_losses_to_ignore(tmp_path: Path) -> None:
     assert len(sample["boxes"]) == 1
     _, sample = pack(path, "instances")
     np.testing.assert_array_equal(sample["instances"][:, :, 0], expected == 1)
+    # The outline of one covers nothing.
+    line = annotation(3, 1, [[1, 1, 2, 2]], bbox=[1, 1, 1, 1], iscrowd=1)
+    (tmp_path / "line").mkdir()
+    path = write_coco(tmp_path / "line", [annotation(1, 1, [square(2, 3, 8, 9)], bbox=[2, 3, 6, 6]), line])
+    np.testing.assert_array_equal(pack(path, "semantic")[1]["mask"][:, :, 0], expected == 1)
 
 
 def test_outlines_that_no_mask_is_asked_for_are_said(tmp_path: Path) -> None:
@@ -145,7 +150,15 @@ def test_an_object_without_an_outline_is_background_and_counted(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "outline", [{"size": [3, 3], "counts": [9]}, [["a", 1, 2, 3, 4, 5]], [[1, 2, 3]], {"size": [HEIGHT, WIDTH], "counts": "~"}]
+    "outline",
+    [
+        {"size": [3, 3], "counts": [9]},
+        [["a", 1, 2, 3, 4, 5]],
+        [[1, 2, 3]],
+        {"size": [HEIGHT, WIDTH], "counts": "~"},
+        # Several masks, of which an object has one.
+        [{"size": [HEIGHT, WIDTH], "counts": runs(2, 3, 8, 9)}, {"size": [HEIGHT, WIDTH], "counts": runs(9, 3, 12, 9)}],
+    ],
 )
 def test_an_outline_that_makes_no_sense_rejects_its_image(tmp_path: Path, outline: Any) -> None:
     path = write_coco(tmp_path, [annotation(1, 1, outline, bbox=[2, 3, 6, 6])])
@@ -213,6 +226,15 @@ def test_instances_of_8_and_of_16_bits_are_appended_where_there_is_room(tmp_path
     kseq.pack(few, tmp_path / "narrow", workers=0, columns=columns)
     with raises(SourceError, tmp_path / "narrow", many, "255", "instances"):
         kseq.append(tmp_path / "narrow", many, workers=0, columns=columns)
+    # A table has no outlines to draw, and the column of masks makes no instances.
+    (tmp_path / "few" / "table.csv").write_text("image,drawn\n1.png,1.png\n")
+    for name, kind in (("narrow", "instances"), ("wide", "wide_instances")):
+        targets, kinds = {"instances": "COLUMN"}, {"instances": kind}
+        with raises(SourceError, f"kseq.Columns(targets={targets})", f"kseq.Columns(kinds={kinds})"):
+            kseq.append(tmp_path / name, tmp_path / "few" / "table.csv", workers=0, columns=kseq.Columns(label=""))
+        told = kseq.Columns(label="", targets={"instances": "drawn"}, kinds=kinds)
+        with raises(SourceError, "'boxes'"):
+            kseq.append(tmp_path / name, tmp_path / "few" / "table.csv", workers=0, columns=told)
 
 
 def test_more_objects_than_16_bits_number_reject_their_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,11 +248,16 @@ def test_what_is_in_no_mask_is_a_note_of_its_image(tmp_path: Path, outline: Any,
         np.testing.assert_array_equal(sample["instances"][:, :, 0] == 1, rectangle(2, 3, 8, 9))
 
 
-def test_run_lengths_that_are_too_long_reject_their_image_with_both_numbers(tmp_path: Path) -> None:
-    counts = runs(2, 3, 8, 9)
-    path = write_coco(tmp_path, [annotation(1, 1, {"size": [HEIGHT, WIDTH], "counts": [*counts, 7]}, bbox=[2, 3, 6, 6])])
+# The sum of the second is 7 in 64 bits.
+@pytest.mark.parametrize(
+    ("counts", "total"), [([*runs(2, 3, 8, 9), 7], HEIGHT * WIDTH + 7), ([2**62] * 4 + [7], f"{2**64 + 7:,}")]
+)
+def test_run_lengths_that_are_too_long_reject_their_image_with_both_numbers(
+    tmp_path: Path, counts: list[int], total: int | str
+) -> None:
+    path = write_coco(tmp_path, [annotation(1, 1, {"size": [HEIGHT, WIDTH], "counts": counts}, bbox=[2, 3, 6, 6])])
     message = refusal(path, tmp_path / "packed", columns=kseq.Columns(mask="instances"))
-    assert_says(message, "1.png", HEIGHT * WIDTH + 7, f"{WIDTH} x {HEIGHT}")
+    assert_says(message, "1.png", total, f"{WIDTH} x {HEIGHT}")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +276,20 @@ def test_the_id_of_a_segment_must_be_a_number(tmp_path: Path) -> None:
     path = write_panoptic(tmp_path, id="x", bbox=[3, 2, 4, 3])
     message = refusal(path, tmp_path / "packed", columns=kseq.Columns(mask="semantic"), root=tmp_path / "images")
     assert_says(message, "1.jpg", "'x'", "segment", "whole")
+
+
+@pytest.mark.parametrize("name", ["\ud800.png", "\0.png"])
+def test_a_png_of_segments_with_a_name_that_no_file_can_have_concerns_its_image(tmp_path: Path, name: str) -> None:
+    path = write_panoptic(tmp_path, bbox=[3, 2, 4, 3])
+    content = json.loads(path.read_text())
+    write_image(tmp_path / "images" / "2.jpg")
+    content["images"].append({**content["images"][0], "id": 2, "file_name": "2.jpg"})
+    content["annotations"].append({**content["annotations"][0], "image_id": 2, "file_name": name})
+    path.write_text(json.dumps(content))
+    report, _ = pack(path, "semantic", root=tmp_path / "images")
+    assert report.num_samples == 1
+    assert [found.path for found in report.rejected] == [b"2.jpg"]
+    assert_says(report.rejected[0].reason, "PNG", "path")
 
 
 def test_a_circle_of_labelme_and_its_closed_line_are_masks(tmp_path: Path) -> None:
@@ -417,6 +436,11 @@ def test_a_project_of_via_3_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample["mask"][:, :, 0], expected)
     assert report.boxes is not None
     assert (report.boxes.class_names, list(report.boxes.left_out.values())) == (("cat", "dog"), [1])
+    # Of several options, some are no text.
+    content["attribute"] = {"1": {"aname": "animal", "options": {"0": ["cat"], "1": {"dog": 1}}}}
+    content["metadata"] = {"a": {"vid": "1", "z": [], "xy": [7, *TOP], "av": {"1": "0,1"}}}
+    (tmp_path / "project.json").write_text(json.dumps(content))
+    assert len(pack(tmp_path / "project.json", None)[1]["boxes"]) == 1
 
 
 @pytest.mark.parametrize(("value", "count"), [("0", 1), (0.0, 1), (False, 1), ("1", 0), (1, 0), (True, 0)])
@@ -452,6 +476,16 @@ def test_polygons_of_one_group_of_labelme_are_one_object(tmp_path: Path) -> None
     assert sample["boxes"].tolist() == [[2, 3, 12, 9], [0, 0, 1, 1]]
     assert report.boxes is not None
     assert list(report.boxes.remarks.values()) == [1]
+    # So is their outline, where none is packed.
+    report, sample = pack(tmp_path / "labelme", None)
+    assert report.boxes is not None
+    assert (len(sample["boxes"]), list(report.boxes.remarks.values())) == (2, [2, 1])
+    assert_says(report.notes[0], "2 objects have")
+
+
+def test_a_polygon_of_an_old_file_of_labelme_is_an_outline_that_is_not_packed(tmp_path: Path) -> None:
+    report, _ = pack(write_labelme(tmp_path / "labelme", [{"label": "cat", "points": pairs(TOP)}]), None)
+    assert_says(report.notes[0], "1 object has an outline", "kseq.Columns(mask='semantic')")
 
 
 @pytest.mark.parametrize("tool", ["via", "labelstudio"])
@@ -496,6 +530,81 @@ def test_a_shape_of_numbers_that_are_none_rejects_its_image(tmp_path: Path, kind
         {"label": "cat", "shape_type": kind, "points": [[1, 1], [number, 3], [5, 6], [1, 1]][: 2 if kind == "circle" else 4]}
     ]
     assert_says(refusal(write_labelme(tmp_path / "labelme", shapes), tmp_path / "packed"), "1.png", "1.json", "shape 1")
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("write", "shapes"),
+    [
+        (write_via, [{"name": "polygon", "all_points_x": [HUGE, 1, 2], "all_points_y": [1, 2, 3]}]),
+        (write_studio, [{"points": [[HUGE, 1], [2, 3], [4, 5]]}]),
+        (write_coco, [annotation(1, 1, [TOP], bbox=[2, 3, HUGE, 6], area=HUGE)]),
+    ],
+)
+def test_a_whole_number_that_no_float_holds_rejects_its_image(
+    tmp_path: Path, write: Callable[[Path, Any], Path], shapes: Any
+) -> None:
+    assert_says(refusal(write(tmp_path, shapes), tmp_path / "packed"), "1.png")
+
+
+def test_a_turned_box_of_voc_that_reaches_far_out_keeps_its_image(tmp_path: Path) -> None:
+    write_image(tmp_path / "source" / "1.png")
+    turned = "<robndbox><cx>1e30</cx><cy>5</cy><w>1e30</w><h>2</h><angle>0</angle></robndbox>"
+    (tmp_path / "source" / "1.xml").write_text(f"<annotation><object><name>a</name>{turned}</object></annotation>")
+    report, sample = pack(tmp_path / "source", None)
+    assert report.boxes is not None
+    assert (len(sample["boxes"]), list(report.boxes.left_out.values())) == (0, [1])
+
+
+FAULTY = {
+    "Datumaro": (datumaro({"type": "polygon", "points": TOP}), "items", {"annotations": [{"label_id": 9}], "id": "2.png"}),
+    "VoTT": (
+        {"assets": {"a": {"asset": {"name": "1.png"}, "regions": []}}},
+        "assets",
+        {"asset": {"name": "2.png"}, "regions": [{"tags": ["cat"], "boundingBox": {"left": "x"}}]},
+    ),
+    "FiftyOne": (
+        {"classes": ["cat"], "labels": {"1": [{"label": 0, "bounding_box": [0.1, 0.1, 0.5, 0.5]}]}},
+        "labels",
+        [{"label": 9, "bounding_box": []}],
+    ),
+    "BDD100K": (
+        {"frames": [{"name": "1.png", "labels": [{"category": "cat", "box2d": {"x1": 1, "y1": 1, "x2": 3, "y2": 3}}]}]},
+        "frames",
+        {"name": "2.png", "labels": [5]},
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", FAULTY)
+def test_a_fault_in_a_file_of_many_images_rejects_the_image_of_its_entry_alone(tmp_path: Path, tool: str) -> None:
+    content, key, faulty = FAULTY[tool]
+    content = json.loads(json.dumps(content))
+    if isinstance(content[key], dict):
+        content[key]["2"] = faulty
+    else:
+        content[key].append(faulty)
+    for name in ("1.png", "2.png"):
+        write_image(tmp_path / "source" / name)
+    (tmp_path / "source" / "all.json").write_text(json.dumps(content))
+    report, _ = pack(tmp_path / "source", None)
+    assert report.num_samples == 1
+    assert [found.path for found in report.rejected] == [b"2.png"]
+    assert_says(report.rejected[0].reason, "all.json", "entry 2", tool)
+
+
+def test_a_line_of_a_manifest_that_is_nested_too_deep_is_rejected_alone(tmp_path: Path) -> None:
+    write_image(tmp_path / "source" / "1.png")
+    line = {
+        "source-ref": "s3://b/1.png",
+        "boxes": {"annotations": [{"class_id": 0, "left": 1, "top": 1, "width": 3, "height": 3}]},
+    }
+    (tmp_path / "source" / "all.manifest").write_text(json.dumps(line) + "\n" + "[" * 100_000)
+    report, _ = pack(tmp_path / "source", None)
+    assert report.num_samples == 1
+    assert [found.path for found in report.rejected] == [b"all.manifest (2)"]
 
 
 def test_a_mask_is_drawn_on_an_image_of_the_size_that_it_says_alone(tmp_path: Path) -> None:
