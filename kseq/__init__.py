@@ -21,6 +21,9 @@ The rooms, each of which imports only those further to the left:
 from __future__ import annotations
 
 import importlib
+
+# Nobody can load it once the main thread has ended, and what is loaded later needs it: a training may begin in a thread then.
+from concurrent.futures import thread as _thread  # noqa: F401 - loaded for others
 from typing import TYPE_CHECKING, Any
 
 from kseq import errors
