@@ -170,6 +170,8 @@ def test_class_folders_that_may_be_meant_otherwise_are_said(
         (["01", "1", "10"], [("01", "1")]),
         (["\u200bcat", "cat"], [("\u200bcat", "cat")]),
         (["cat", "cats", "-1", "1"], []),
+        (["A", "B", "a", "b", "cat", "Cat"], [("cat", "Cat")]),
+        (["a", " a"], [("a", " a")]),
     ],
 )
 def test_names_that_differ_in_how_they_are_written_alone_are_told(names: list[str], expected: list[tuple[str, ...]]) -> None:
