@@ -48,7 +48,7 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
             stems[image.label].add(stem)
     sizes = list(map(len, stems.values()))
     num_shared = sum(sizes) - len(set.union(*stems.values()))
-    if len(sizes) > 1 and 0 < min(sizes) and 2 * num_shared <= min(sizes):
+    if len(sizes) > 1 and min(sizes) > 0 and 2 * num_shared <= min(sizes):
         return
     is_folder = os.path.isdir(path)
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]

@@ -174,7 +174,7 @@ def test_folders_that_are_called_like_no_class_become_none_in_silence(tmp_path: 
 
 
 def test_classes_that_are_called_like_none_and_share_few_names_are_classes(tmp_path: Path) -> None:
-    source = write(tmp_path / "in", {name: None for name in ("data/0.png", "data/1.png", "file/1.png", "file/2.png")})
+    source = write(tmp_path / "in", dict.fromkeys(("data/0.png", "data/1.png", "file/1.png", "file/2.png")))
     assert kseq.pack(source, tmp_path / "out", workers=0).class_names == ("data", "file")
 
 
