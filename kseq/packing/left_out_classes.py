@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,17 +48,24 @@ def check_class_names(value: Any) -> Any:
     """The names of all classes as an argument has them; None for None.
 
     Raises:
-        ArgumentError: If one is empty, or is there twice, or is that of a file with the names.
+        ArgumentError: If they are no list of text, or one is empty, or is there twice, or is that of a file with the names.
     """
     if value is None:
         return None
-    names, given = list(value), spelled("class_names", value)
+    given = spelled("class_names", value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ArgumentError(f"{given}: allowed is a list of names of classes")
+    # An iterator has them once.
+    value = names = list(value)
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        raise ArgumentError(f"{given}: {odd[0]!r} is no text, allowed is a list of names of classes")
     if "" in names:
         raise ArgumentError(f"{given}: a name is empty, allowed are names of classes")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ArgumentError(f"{given}: {twice[0]!r} is there {names.count(twice[0])} times, allowed is once")
-    alone = names[0] if len(names) == 1 and isinstance(names[0], str) else ""
+    alone = names[0] if len(names) == 1 else ""
     if alone.lower().endswith((".txt", ".names")) and os.path.isfile(alone):
         raise ArgumentError(f"{given}: is a file, expected are the names in it, each by itself")
     return value

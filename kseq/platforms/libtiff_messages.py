@@ -12,10 +12,11 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from typing import Any
 
 import PIL._imaging
+
+from kseq.platforms.processes import at_fork
 
 __all__ = ["libtiff_messages"]
 
@@ -25,6 +26,22 @@ _MOST_BYTES = 200
 
 # Where the thread keeps messages; without the attribute, it keeps none.
 _kept = threading.local()
+# The handlers, once they are replaced.
+_installed: list[list[Any]] = []
+
+
+class _Guard:
+    """A lock, of which a forked process has its own: the thread that held it is not there."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_guard = _Guard()
+at_fork(after_in_child=_guard.renew)
 
 
 @contextmanager
@@ -39,10 +56,17 @@ def libtiff_messages() -> Iterator[list[str]]:
         _kept.messages = before
 
 
-@cache
-def _install() -> Any:
-    """Replace the handlers of the libtiff that Pillow has; None where it cannot be reached. What is returned must live on."""
-    handlers = []
+def _install() -> None:
+    """Replace the handlers of the libtiff that Pillow has, once; nothing where it cannot be reached."""
+    # Two threads at once would each replace them, and libtiff would call the one that is not kept: what is no more.
+    with _guard.lock:
+        if not _installed:
+            _installed.append(_replace_all())
+
+
+def _replace_all() -> list[Any]:
+    """Replace the handlers; the new ones, which must live on."""
+    handlers: list[Any] = []
     # A Pillow without libtiff, one that holds it inside, or a system whose loader does not look into what a library uses.
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(PIL._imaging.__file__)

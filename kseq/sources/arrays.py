@@ -114,7 +114,7 @@ class ArraysSource(Source):
     def _load(cls, path: str, columns: Columns, class_names: Sequence[str] | None, form: PixelForm) -> ArraysSource:
         arrays = find_arrays(path)
         if class_names is None:
-            class_names = _stored_class_names(arrays)
+            class_names = _stored_class_names(path, columns, arrays)
         by_split = list(_choose_columns(path, columns, arrays))
         counts = [_check_lengths(path, split_columns, arrays, form) for _, split_columns in by_split]
         label_names = [split_columns.label for _, split_columns in by_split if split_columns.label]
@@ -223,10 +223,24 @@ def _turn(shape: tuple[int, ...], form: PixelForm, *, is_matlab: bool) -> tuple[
     return None
 
 
-def _stored_class_names(arrays: Mapping[str, StoredArray]) -> list[str] | None:
-    """The class names that an array holds; None if there is no such array."""
-    name = next((name for name in _CLASS_NAMES if name in arrays and arrays[name].dtype.kind in "SUO"), None)
-    return None if name is None else [_text(value) for value in np.ravel(arrays[name].read()).tolist()]
+def _stored_class_names(path: str, columns: Columns, arrays: Mapping[str, StoredArray]) -> list[str] | None:
+    """The class names that an array holds; None if there is no such array.
+
+    Raises:
+        SourceError: If most are there again, as in an array of the label of each sample.
+    """
+    usable = (name for name in _CLASS_NAMES if name in arrays and name != columns.label)
+    name = next((name for name in usable if arrays[name].dtype.kind in "SUO"), None)
+    if name is None:
+        return None
+    names = [_text(value) for value in np.ravel(arrays[name].read()).tolist()]
+    # ImageNet has two classes called crane.
+    if 2 * len(set(names)) <= len(names) and len(names) > 1:
+        raise SourceError(
+            f"{path}: {name!r} has {len(names):,} names of classes, of which {len(set(names)):,} are different, expected is "
+            f"each once: {spelled('class_names')} says them; {spelled('columns.label', name)}, if they are labels"
+        )
+    return names
 
 
 def _text(value: Any) -> str:

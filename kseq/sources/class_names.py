@@ -81,10 +81,14 @@ def is_no_class_name(name: str) -> bool:
 
 
 def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The names of classes that differ in capitals, spaces, what is not seen, or zeros in front of a number alone."""
+    """The names of classes that differ in capitals, spaces, what is not seen, or zeros in front of a number alone.
+
+    Letters by themselves are classes of handwriting, `a` and `A` two of them.
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-        key = "_".join(re.split(r"[\s_-]+", seen.casefold().strip())) if not WHOLE_NUMBER.fullmatch(seen) else seen
+        seen = seen.strip()
+        key = "_".join(re.split(r"[\s_-]+", seen.casefold())) if len(seen) > 1 and not WHOLE_NUMBER.fullmatch(seen) else seen
         groups.setdefault(str(int(key)) if WHOLE_NUMBER.fullmatch(key) else key, []).append(name)
     return (tuple(group) for group in groups.values() if len(group) > 1)

@@ -32,16 +32,18 @@ class InnerFolders(NamedTuple):
 
 
 def folders_in_folders(tree: Tree, folders: Sequence[Entry]) -> InnerFolders:
-    """The folders in some folders, up to the first that holds an image itself: folders of images are not listed twice."""
+    """The folders in some folders, up to the first that holds none: folders of images are not listed twice."""
     found: dict[str, list[str]] = {}
+    has_images = False
     for folder in folders:
         entries = tree.entries(folder)
         inner = [entry.name for entry in entries if entry.is_folder]
-        if entries and (not inner or any(map(is_named_like_image, entries))):
+        if entries and not inner:
             return InnerFolders(found, False)
         if inner:
             found[folder.name] = inner
-    return InnerFolders(found, True)
+            has_images = has_images or any(map(is_named_like_image, entries))
+    return InnerFolders(found, not has_images)
 
 
 def are_splits(inner: InnerFolders) -> bool:

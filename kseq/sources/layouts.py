@@ -345,7 +345,8 @@ def _find_pairs(sample: _Sample) -> _Found:
         stems.setdefault(folder.rpartition("/")[2].lower(), set()).add(name.rpartition(".")[0])
     for pair in _PAIRS:
         first, second = (stems.get(name, set()) for name in pair)
-        if len(stems) == 2 and 2 * len(first & second) > len(first):
+        # Numbers from 0 on are names of images of classes as well: those of pairs are the same on both sides.
+        if len(stems) == 2 and 2 * len(first & second) > max(len(first), len(second)):
             table = spelled_call("pack", "table.csv", "DATASET")
             given = spelled("columns", label="", image=["image", "target"])
             way_out = f"list both in a table with the columns image and target: {table} with {given}"

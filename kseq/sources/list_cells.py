@@ -27,7 +27,8 @@ from kseq.sources.text import decode_name
 
 __all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_odd_classes", "warn_of_several"]
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# Digits are matched in one way alone: with two, a cell of many numbers and one word would be tried in any number of ways.
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*;\s*|,?\s+){_NUMBER})+")
 # One that is not whole.
 _DECIMAL = re.compile(r"[-+]?\d*[.,]0*[1-9]\d*(?:[eE][-+]?\d+)?")

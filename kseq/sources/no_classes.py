@@ -2,8 +2,9 @@
 
 The rules:
 
-- Two folders or more that would be classes and are all called like none (`images`, `labels`, `gt`) are refused if one of them
-  holds no image, or images of two have the same names: those are annotations, masks or pairs.
+- Folders that would be classes and are all called like none (`images`, `labels`, `gt`) are refused if there is but one, if one
+  of them holds no image, or if images of two have the same names, more than half of those of the smallest: those are
+  annotations, masks or pairs.
 - A part of a data set of YOLO, COCO or Pascal VOC (`images`, `labels/train`, `Annotations`) is refused with the command for the
   whole.
 """
@@ -28,8 +29,8 @@ _MOST_FILES = 300
 
 
 def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
-    """Raise SourceError if the folders that were taken for classes are called like no class, and one has no image, or images
-    of two have the same names.
+    """Raise SourceError if the folders that were taken for classes are called like no class, and there is but one, or one has
+    no image, or images of two have the same names.
 
     Args:
         path: The folder or the archive.
@@ -45,7 +46,9 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         # Whether a file is an image is known when it is read; a sample in a tar has no suffix.
         if image.rejection is None and suffix.lower() in ("", *IMAGE_SUFFIXES, *ARRAY_SUFFIXES):
             stems[image.label].add(stem)
-    if len(stems) > 1 and all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
+    sizes = list(map(len, stems.values()))
+    num_shared = sum(sizes) - len(set.union(*stems.values()))
+    if len(sizes) > 1 and min(sizes) > 0 and 2 * num_shared <= min(sizes):
         return
     is_folder = os.path.isdir(path)
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]

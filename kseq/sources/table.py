@@ -44,7 +44,7 @@ from kseq.sources.url_files import FileSizes
 
 __all__ = ["CSV", "JSONL", "TableSource"]
 
-# The longest name of a file, in bytes, that a file system has.
+# The longest name of a file, in bytes, that a file system has; a URL may have more, such as a signature.
 _LONGEST = 255
 _TOO_LONG = "has a path of"
 # The start of a cell that a message shows.
@@ -317,7 +317,7 @@ def _invalid_path(paths: Sequence[bytes]) -> str | None:
             return "names no image" if not paths[0] else "lacks a path"
         if b"\0" in path:
             return "has a path with a zero byte, which no path has"
-        if max(map(len, path.split(b"/"))) > _LONGEST:
+        if max(map(len, path.split(b"/"))) > _LONGEST and not is_url(path):
             return (
                 f"{_TOO_LONG} {len(path):,} bytes, longer than any: it begins with {path[:_SHOWN].decode(errors='replace')!r}"
             )

@@ -96,12 +96,13 @@ def open_zip(path: str, encoding: str | None = None) -> _Archive:
 
 def _name(member: zipfile.ZipInfo, encoding: str, *, has_slash: bool) -> str:
     """The name of a member, with `/` between folders, and none before the first one."""
-    name = member.filename
-    if not (name.isascii() or member.flag_bits & _SAYS_UTF8):
-        data = name.encode(_CODE_PAGE)
+    # Python does so from 3.12 on.
+    stated = _stated_name(member)
+    name = stated or member.filename
+    if not (stated or name.isascii() or member.flag_bits & _SAYS_UTF8):
         # macOS has UTF-8 without saying it.
         with suppress(UnicodeError):
-            name = _stated_name(member) or data.decode(encoding if is_of_code_page(member) else "utf-8")
+            name = name.encode(_CODE_PAGE).decode(encoding if is_of_code_page(member) else "utf-8")
     name = name if has_slash else name.replace("\\", "/")
     return _BEFORE_THE_FIRST.sub("", name)
 
@@ -119,14 +120,14 @@ def is_of_code_page(member: zipfile.ZipInfo) -> bool:
 
 def _stated_name(member: zipfile.ZipInfo) -> str | None:
     """The name in UTF-8 that a member has besides the one in a code page (APPNOTE.TXT, 4.6.9); None if it has none."""
-    extra = member.extra
+    extra = b"" if member.flag_bits & _SAYS_UTF8 else member.extra
     while len(extra) >= _FIELD.size:
         kind, size = _FIELD.unpack_from(extra)
         field, extra = extra[_FIELD.size : _FIELD.size + size], extra[_FIELD.size + size :]
         if kind == _UNICODE_PATH and len(field) > _PATH_HEAD.size:
             version, checksum = _PATH_HEAD.unpack_from(field)
             # A tool that knows nothing of the field may have changed the name.
-            if version == 1 and checksum == zlib.crc32(member.filename.encode(_CODE_PAGE)):
+            if version == 1 and checksum == zlib.crc32(member.orig_filename.encode(_CODE_PAGE)):
                 with suppress(UnicodeError):
                     return field[_PATH_HEAD.size :].decode()
     return None

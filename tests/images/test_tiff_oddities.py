@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from kseq.images.codecs import decode, encode_png
 from kseq.images.deep_pixels import read_numbers
 from kseq.images.pillow_pixels import PixelRules
 from kseq.images.pixel_form import PixelForm
+from kseq.platforms import libtiff_messages
 from tests.helpers.messages import raises
 from tests.helpers.photos import photo
 
@@ -62,7 +66,7 @@ DNG = [(50706, "B", 4, (1, 4, 0, 0), True)]
 
 @pytest.mark.parametrize(
     "data",
-    [raw(), raw(extratags=DNG), tiff(PHOTO, photometric="rgb", extratags=DNG), b"II*\0\x10\0\0\0CR" + tiff(PHOTO)[10:]],
+    [raw(), raw(extratags=DNG), tiff(PHOTO, photometric="rgb", extratags=DNG), b"II*\0\x10\0\0\0CR\2\0" + tiff(PHOTO)[12:]],
     ids=["nef", "dng", "linear dng", "cr2"],
 )
 def test_a_raw_file_of_a_camera_is_not_taken_for_its_small_picture(data: bytes) -> None:
@@ -84,6 +88,16 @@ def test_a_smaller_copy_behind_a_picture_makes_no_raw_file_of_it() -> None:
     np.testing.assert_array_equal(decode(data.getvalue(), "rgb"), PHOTO)
 
 
+def test_pixels_that_begin_as_the_mark_of_a_raw_file_make_none_of_a_scan() -> None:
+    """Scanners write the pixels first, and what is said of them behind."""
+    pixels = np.full((8, 8), 90, np.uint8)
+    pixels[0, :4] = 67, 82, 2, 0
+    tags = [(256, 8), (257, 8), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 8), (279, 64)]
+    page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
+    data = b"II*\0" + struct.pack("<I", 8 + 64) + pixels.tobytes() + page
+    np.testing.assert_array_equal(decode(data, "grayscale")[..., 0], pixels)
+
+
 def broken_tiff() -> bytes:
     """One whose pixels are compressed, and damaged: libtiff prints what it finds."""
     data = io.BytesIO()
@@ -103,6 +117,20 @@ def test_libtiff_prints_nothing_while_kseq_decodes_and_its_words_are_the_reason(
         report = kseq.pack(tmp_path / "in", tmp_path / f"out{workers}", workers=workers)
         assert "ZIPDecode" in report.rejected[0].reason
     assert "ZIPDecode" not in "".join(capfd.readouterr())
+
+
+def test_threads_that_begin_at_once_replace_the_handlers_of_libtiff_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: list[int] = []
+
+    def replace(_: Any) -> None:
+        time.sleep(0.05)
+        replaced.append(threading.get_ident())
+
+    monkeypatch.setattr(libtiff_messages, "_installed", [])
+    monkeypatch.setattr(libtiff_messages, "_replace", replace)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: decode(tiff(PHOTO), "rgb"), range(4)))
+    assert len(replaced) in (0, 2)
 
 
 def test_what_libtiff_says_to_others_is_printed_all_the_while(capfd: pytest.CaptureFixture[str]) -> None:

@@ -529,9 +529,25 @@ def test_names_of_a_code_page_are_read_in_it_if_it_is_said(
     assert_says(" ".join(report.notes), source, "437", "text_encoding=")
 
 
-@pytest.mark.parametrize("is_right", [True, False])
-def test_the_name_in_utf_8_beside_one_of_a_code_page_counts(jpegs: list[bytes], tmp_path: Path, is_right: bool) -> None:
-    raw, name = "犬".encode("shift_jis"), "犬/0.jpg".encode()
+@pytest.mark.parametrize(
+    ("raw", "is_right"), [("犬".encode("shift_jis"), True), ("犬".encode("shift_jis"), False), (b"__", True)]
+)
+@pytest.mark.parametrize("is_read_by_python", [True, False])
+def test_the_name_in_utf_8_beside_one_of_a_code_page_counts(
+    jpegs: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes, is_right: bool, is_read_by_python: bool
+) -> None:
+    name = "犬/0.jpg".encode()
+    plain = zipfile.ZipFile.infolist
+
+    def infolist(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        """As Python 3.12 and later have it."""
+        first, *others = plain(archive)
+        first.filename = name.decode()
+        archive.NameToInfo[first.filename] = first
+        return [first, *others]
+
+    if is_read_by_python and is_right:
+        monkeypatch.setattr(zipfile.ZipFile, "infolist", infolist)
     member = zipfile.ZipInfo("QQ/0.jpg")
     body = struct.pack("<BI", 1, zlib.crc32(raw + b"/0.jpg") + (not is_right)) + name
     member.extra = struct.pack("<HH", 0x7075, len(body)) + body

@@ -104,6 +104,13 @@ def test_several_labels_a_sample_are_a_target(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.read(range(20))["kinds"], ONE_HOT + ONE_HOT[::-1])
 
 
+def test_an_array_of_labels_is_none_of_names_of_classes(tmp_path: Path) -> None:
+    source = write_npz(tmp_path, images=X, labels=Y, classes=np.array(list("aab"))[Y % 3])
+    assert_says(refusal(source, tmp_path / "packed"), "'classes'", 20, 2, "class_names=", "label='classes'")
+    report = kseq.pack(source, tmp_path / "packed", columns=kseq.Columns(label="classes"), workers=0)
+    assert report.class_names == ("a", "b")
+
+
 def test_a_label_that_is_no_whole_number_has_no_class(tmp_path: Path) -> None:
     source = write_npz(tmp_path, images=X, labels=Y + np.where(np.arange(20) == 4, 0.5, 0), class_names=np.array(list("abc")))
     report = kseq.pack(source, tmp_path / "packed", workers=0)

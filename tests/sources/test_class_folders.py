@@ -146,6 +146,7 @@ def test_images_beside_splits_are_listed(tmp_path: Path) -> None:
         (["a/images/0.png", "b/images/1.png"], ()),
         (["a/train/0.png", "a/test/1.png", "b/2.png"], ("test, train",)),
         (["a/train/0.png", "a/extra/1.png", "b/test/2.png"], ("test, train",)),
+        (["a/9.png", "a/train/0.png", "a/test/1.png", "b/train/2.png"], ("test, train",)),
         (["test tubes/0.png", "training wheels/1.png", "valve/2.png"], ()),
         (["a/0.png", "a/b/1.png", "c/2.png"], ()),
         (["train/0.png", "bus/1.png"], ()),
@@ -170,6 +171,8 @@ def test_class_folders_that_may_be_meant_otherwise_are_said(
         (["01", "1", "10"], [("01", "1")]),
         (["\u200bcat", "cat"], [("\u200bcat", "cat")]),
         (["cat", "cats", "-1", "1"], []),
+        (["A", "B", "a", "b", "cat", "Cat"], [("cat", "Cat")]),
+        (["a", " a"], [("a", " a")]),
     ],
 )
 def test_names_that_differ_in_how_they_are_written_alone_are_told(names: list[str], expected: list[tuple[str, ...]]) -> None:

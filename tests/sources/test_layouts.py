@@ -173,6 +173,11 @@ def test_folders_that_are_called_like_no_class_become_none_in_silence(tmp_path: 
     assert name in kseq.pack(source, tmp_path / "out", source_format=known, workers=0).class_names
 
 
+def test_classes_that_are_called_like_none_and_share_few_names_are_classes(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", dict.fromkeys(("data/0.png", "data/1.png", "file/1.png", "file/2.png")))
+    assert kseq.pack(source, tmp_path / "out", workers=0).class_names == ("data", "file")
+
+
 def test_images_and_masks_in_a_tar_are_no_classes(tmp_path: Path) -> None:
     source = write(tmp_path / "in", {"images/0.png": None, "masks/0.png": None})
     with raises(SourceError, "in.tar", "images", "masks"):
@@ -221,9 +226,20 @@ def test_images_in_one_folder_and_a_file_of_annotations_are_no_class(tmp_path: P
         kseq.pack(source, tmp_path / "out", workers=0)
 
 
-@pytest.mark.parametrize(("folders", "is_told"), [(("noisy", "clean"), True), (("LR", "HR"), True), (("bus", "car"), False)])
-def test_two_folders_of_images_that_go_together_are_told(tmp_path: Path, folders: tuple[str, str], is_told: bool) -> None:
-    source = write(tmp_path / "in", {f"{folder}/{number}.png": None for folder in folders for number in range(3)})
+@pytest.mark.parametrize(
+    ("folders", "is_told"),
+    [
+        ({"noisy": 3, "clean": 3}, True),
+        ({"LR": 3, "HR": 3}, True),
+        ({"bus": 3, "car": 3}, False),
+        # Two classes, of which the images are numbered.
+        ({"low": 3, "high": 7}, False),
+    ],
+)
+def test_two_folders_of_images_that_go_together_are_told(tmp_path: Path, folders: dict[str, int], is_told: bool) -> None:
+    source = write(
+        tmp_path / "in", {f"{folder}/{number}.png": None for folder, count in folders.items() for number in range(count)}
+    )
     report = kseq.pack(source, tmp_path / "out", workers=0)
     assert any("pairs" in note and "target" in note for note in report.notes) == is_told
 

@@ -28,6 +28,9 @@ from tests.helpers.photos import write_numbered
         ("2020-01-02", "2020-01-02"),
         ("golden retriever", "golden retriever"),
         ("", None),
+        # Without an end, if digits could be parted in several ways.
+        ("1234567 " * 20 + "x", "1234567 " * 20 + "x"),
+        ("[" + "1234567 " * 20 + "x]", "[" + "1234567 " * 20 + "x]"),
     ],
 )
 def test_a_text_is_a_list_where_it_can_be_nothing_else(cell: str, expected: object) -> None:

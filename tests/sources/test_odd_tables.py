@@ -154,16 +154,20 @@ def test_the_word_nan_names_no_split(tmp_path: Path) -> None:
         (["x", ""], ("empty",)),
         (["x,y"], ("class_names=['x', 'y']",)),
         (["classes.txt"], ("classes.txt", "file")),
+        ("xy", ("class_names='xy'", "list")),
+        (5, ("class_names=5", "list")),
+        ([1, 2], ("1", "text")),
+        ([["x"]], ("['x']", "text")),
     ],
 )
 def test_names_of_classes_that_make_no_sense_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_names: list[str], parts: tuple[object, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_names: Any, parts: tuple[object, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("classes.txt").write_text("x")
     put_images(tmp_path, "a.png")
     table = put_table(tmp_path, "image,label\na.png,x\n")
-    error = SourceError if "x,y" in class_names else ArgumentError
+    error = SourceError if class_names == ["x,y"] else ArgumentError
     assert_says(refusal(table, tmp_path / "packed", error, class_names=class_names), "class_names=", *parts)
 
 

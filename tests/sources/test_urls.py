@@ -106,6 +106,15 @@ def test_a_table_on_a_disk_may_have_its_images_at_a_url(table: Path, tmp_path: P
     assert kseq.ShardDataset(tmp_path / "urls").source(0).startswith(url)
 
 
+def test_a_url_may_be_longer_than_a_file_name(table: Path, tmp_path: Path) -> None:
+    url = upload(table.parent, memory_url())
+    name, signed = f"{url}/photos/dog/{4:05d}.jpg", f"{url}/signed.jpg?X-Signature={'a' * 300}"
+    system, path = fsspec.url_to_fs(signed)
+    system.pipe_file(path, system.cat_file(fsspec.url_to_fs(name)[1]))
+    (other := tmp_path / "other.csv").write_text(f"path,label\n{signed},cat\n")
+    assert kseq.pack(other, tmp_path / "packed", workers=0).num_samples == 1
+
+
 @pytest.mark.parametrize("most", [1, 100])
 def test_sizes_are_listed_or_asked_for_alike(table: Path, tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(url_files, "_ASKED_ONE_BY_ONE", most)

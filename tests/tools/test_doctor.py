@@ -256,6 +256,7 @@ def test_the_disk_is_read_past_the_memory_or_not_at_all(numbered: Path, tmp_path
         (["PATH", "--augment", "SCRIPT:fail"], ("--augment", "RuntimeError", "no such luck")),
         (["PATH", "--argument", "lay_out=keras"], ("--argument", "'lay_out=keras'", "layout")),
         (["PATH", "--argument", "layout"], ("--argument", "'layout'", "NAME=VALUE")),
+        (["PATH", "--argument", "storage_options={'anon': True}"], ("--argument", "storage_options", "NAME=VALUE")),
         (["PATH", "--argument", "scale=1/0"], ("--argument", "'scale=1/0'", "division")),
         (["PATH", "--argument", "scale='1'*9"], ("--argument", "'1'")),
         (["PATH", "--argument", "layout=keras", "layout=None"], ("--argument", "layout", "twice")),

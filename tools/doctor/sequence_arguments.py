@@ -18,6 +18,8 @@ from .script import call_function
 __all__ = ["read_arguments", "read_augment"]
 
 _SCRIPT = re.compile(r".+\.py:[^:]*")
+# What the command says in another way.
+_NOT_HERE = ("dataset", "split", "storage_options")
 _OPERATORS = {ast.Div: operator.truediv, ast.Mult: operator.mul, ast.Add: operator.add, ast.Sub: operator.sub}
 
 
@@ -34,7 +36,7 @@ def read_arguments(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         ArgumentError: If a text has no name of an argument of `kseq.ShardSequence`, one comes twice, or a value is none.
     """
-    known = [name for name in inspect.signature(kseq.Batches).parameters if name not in ("dataset", "split")]
+    known = [name for name in inspect.signature(kseq.Batches).parameters if name not in _NOT_HERE]
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
