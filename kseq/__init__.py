@@ -21,6 +21,7 @@ The rooms, each of which imports only those further to the left:
 from __future__ import annotations
 
 import importlib
+import threading
 
 # Nobody can load it once the main thread has ended, and what is loaded later needs it: a training may begin in a thread then.
 from concurrent.futures import thread as _thread  # noqa: F401 - loaded for others
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseq import errors
 from kseq.errors import KseqError
+from kseq.platforms.forks import at_fork as _at_fork
 
 if TYPE_CHECKING:
     from kseq.editing.add_field import AddFieldReport, add_field
@@ -220,11 +222,17 @@ _HOMES = {
 }
 
 
+# No process forks while a thread loads a name: the module would stay half loaded in the child, which waits for it for ever.
+_loading = threading.RLock()
+_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name."""
     if name not in _HOMES:
         raise AttributeError(f"module 'kseq' has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    with _loading:
+        found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
     return found
 
 

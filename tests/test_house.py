@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -36,7 +37,33 @@ def test_importing_kseq_loads_only_its_errors_and_a_training_no_source(run_pytho
         "rooms = ('kseq.sources', 'kseq.packing', 'kseq.editing', 'kseq.exporting', 'kseq.viewing', 'asyncio')\n"
         "print([n for n in sys.modules if n.startswith(rooms)])"
     )
-    assert done.stdout.splitlines() == ["['kseq', 'kseq.errors'] False", "[]"]
+    assert done.stdout.splitlines() == ["['kseq', 'kseq.errors', 'kseq.platforms', 'kseq.platforms.forks'] False", "[]"]
+
+
+FORK_WHILE_LOADING = """
+import os, sys, threading, time, kseq
+folder = sys.argv[1]
+sys.path.insert(0, folder)
+kseq._HOMES["Slow"] = "slow"
+threading.Thread(target=lambda: kseq.Slow).start()
+while not os.path.exists(f"{folder}/begun"):
+    time.sleep(0.01)
+child = os.fork()
+if not child:
+    # A child that hangs is ended, and not waited for.
+    import signal
+    signal.alarm(20)
+    os._exit(0 if kseq.Slow == 1 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_forks_while_a_thread_loads_a_name_has_it_too(tmp_path: Path, run_python: RunPython) -> None:
+    code = f"import time\nopen({str(tmp_path / 'begun')!r}, 'w').close()\ntime.sleep(1)\nSlow = 1\n"
+    (tmp_path / "slow.py").write_text(code)
+    assert run_python(FORK_WHILE_LOADING, tmp_path).stdout.strip() == "0"
 
 
 def test_what_type_checkers_see_of_kseq_is_what_is_loaded_when_asked_for() -> None:

@@ -4,7 +4,8 @@ No other module asks which system it is. A call that is missing is noticed by it
 
 - `files`: opening, reading at an offset, flushing to the disk, replacing and removing while others read, locks of the kernel,
   names that a file can have.
-- `processes`: cores, forks, signals, priorities, and when a process began.
+- `forks`: what is called when this process forks.
+- `processes`: cores, signals, priorities, and when a process began.
 - `interrupts`: Ctrl-C, as threads notice it that are not the main one.
 - `maps`: files mapped into memory, at addresses of one's own choice.
 - `bus_errors`: says why, when the process ends since a page of a map cannot be read.

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 
 __all__ = ["breaks_off", "check", "count", "watch"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import PIL._imaging
 
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 
 __all__ = ["libtiff_messages"]
 

@@ -9,12 +9,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
-from typing import Any
 
 __all__ = [
-    "at_fork",
     "boot_id",
     "busy_seconds",
     "interrupts_blocked",
@@ -54,12 +52,6 @@ def busy_seconds() -> float | None:
     except (OSError, ValueError, IndexError):
         return None
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def at_fork(**callbacks: Callable[[], Any]) -> None:
-    """Call functions whenever this process forks, as `os.register_at_fork` says; where no process forks, never."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(**callbacks)
 
 
 @contextlib.contextmanager

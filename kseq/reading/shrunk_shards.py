@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from kseq.platforms.bus_errors import explain_bus_errors
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 
 __all__ = ["MappedShards", "name_shrunk_shards"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 
 __all__ = ["H5PY_LOCK"]
 

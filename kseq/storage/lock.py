@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 
 from kseq.errors import LockedError, WriteError
 from kseq.platforms.files import lock_file, read_at
-from kseq.platforms.processes import at_fork, boot_id, pid_namespace, process_start
+from kseq.platforms.forks import at_fork
+from kseq.platforms.processes import boot_id, pid_namespace, process_start
 from kseq.storage.layout import LOCK_NAME
 
 __all__ = ["locked"]

@@ -15,7 +15,7 @@ from kseq.arguments import path_text, spelled, whole
 from kseq.errors import ArgumentError, DamagedError, KseqError, WriteError
 from kseq.platforms.files import flush, lock_file, remove_unless_in_use, replace
 from kseq.platforms.folders import cache_folder
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 from kseq.storage.layout import COPY_SUFFIX
 
 __all__ = ["FileCache", "choose_cache"]

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kseq.platforms.forks import at_fork
 from kseq.platforms.maps import make_private
-from kseq.platforms.processes import at_fork
 from kseq.platforms.shared import attach, has_files_without_name, make_file_without_name
 
 __all__ = ["ALIGNMENT", "ArraySpec", "AttachedBuffers", "Buffer", "BufferPool"]

@@ -20,7 +20,7 @@ import numpy as np
 
 from kseq.errors import DamagedError, LockedError, ReadError, WriteError, one_line
 from kseq.platforms.files import lock_file
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 from kseq.storage.atomic import publishing, remove_file, remove_temporary
 
 __all__ = ["Checkpoint", "CheckpointFolder"]

@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from kseq.errors import RankFailedError, one_line
-from kseq.platforms.processes import at_fork
+from kseq.platforms.forks import at_fork
 from kseq.training.rank_notes import Notes, find_notes
 
 __all__ = ["begin_to_watch", "check_ranks", "note_failure", "note_success", "watch_ranks"]

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from kseq.platforms import processes
+from kseq.platforms import forks, processes
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_nothing_happens_where_the_system_has_no_forks_and_blocks_no_signals(mon
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     monkeypatch.delattr(os, "setpriority", raising=False)
     monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
-    processes.at_fork(before=pytest.fail)
+    forks.at_fork(before=pytest.fail)
     processes.lower_priority(10)
     with processes.interrupts_blocked():
         pass
