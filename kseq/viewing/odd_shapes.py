@@ -64,13 +64,14 @@ def unlikeness(facts: np.ndarray, classes: np.ndarray, cause: np.ndarray | None 
     scores = np.zeros(len(facts), np.float32)
     if not len(facts):
         return scores
-    numbers, counts = np.unique(classes, return_counts=True)
-    few = np.isin(classes, numbers[counts < _LEAST_OF_CLASS])
-    for number in numbers[counts >= _LEAST_OF_CLASS].tolist():
-        of_class = classes == number
+    order = np.argsort(classes, kind="stable")
+    counts = np.unique(classes, return_counts=True)[1]
+    by_class = np.split(order, np.cumsum(counts)[:-1])
+    for of_class in (rows for rows in by_class if len(rows) >= _LEAST_OF_CLASS):
         rows = facts[of_class] if cause is None else _without_cause(facts[of_class], cause[of_class])
         scores[of_class] = _distances(rows, rows)
-    if few.any():
+    few = np.concatenate([rows for rows in by_class if len(rows) < _LEAST_OF_CLASS] or [order[:0]])
+    if len(few):
         all_rows = facts if cause is None else _without_cause(facts, cause)
         scores[few] = _distances(all_rows[few], all_rows)
     return scores
