@@ -24,8 +24,9 @@ __all__ = ["SAMPLES_PER_PIXEL", "correct_planes", "is_raw", "refuse_raw", "white
 
 SAMPLES_PER_PIXEL = 277
 _SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 258, 262, 330, 50706
-# What Canon writes first: where the first page is, a mark and its version. The pixels of a scan may begin with "CR", too.
-_CR2 = b"II*\0\x10\0\0\0CR\2\0"
+# What Canon writes behind the mark of a TIFF: where the first page is, its own mark, and the version of that. The pixels of a
+# scan may begin with "CR", too.
+_CR2 = (slice(4, 12), b"\x10\0\0\0CR\2\0")
 _COLOURS = ("R", "G", "B", "A")
 
 
@@ -38,7 +39,8 @@ def is_raw(start: bytes, tags: Container[int], subfile_type: int) -> bool:
         subfile_type: NewSubfileType of its first page.
     """
     is_copy = bool(subfile_type & 1) and _SUB_IFDS in tags
-    return start.startswith(_CR2) or _DNG_VERSION in tags or is_copy
+    place, mark = _CR2
+    return start[place] == mark or _DNG_VERSION in tags or is_copy
 
 
 def refuse_raw(image: ImageFile, start: bytes) -> None:

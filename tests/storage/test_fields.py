@@ -261,7 +261,7 @@ def test_a_mask_is_turned_upright_like_its_photo(tmp_path: Path) -> None:
     ("mask", "words"),
     [
         (np.zeros((4, 8), np.uint8), ("4 x 8", "8 x 8")),
-        (np.zeros((8, 8, 3), np.uint8), ("'RGB'", 1)),
+        (np.arange(192, dtype=np.uint8).reshape(8, 8, 3), ("'RGB'", 1)),
         (np.full((8, 8), 256, np.uint16), (256, 255)),
         (None, ("No such file or directory",)),
     ],
