@@ -329,9 +329,9 @@ def test_a_step_of_whole_batches_that_load_slowly_is_measured_in_smaller_ones(nu
     assert found.stepping is not None
     assert "the step with loading" in found.cuts[0]
     assert found.stepping.batch_size == 32
-    # Loading takes two workers 0.8 s a batch.
-    assert found.stepping.free == pytest.approx(0.2, rel=0.5)
-    assert found.stepping.fed > 2 * found.stepping.free
+    # Loading takes two workers 0.8 s a batch, and a step 0.2 s: no less, however busy the machine is.
+    assert found.stepping.free > 0.15
+    assert found.stepping.fed > 0.6
 
 
 def test_what_was_not_tried_comes_from_the_middle() -> None:
