@@ -17,8 +17,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - Of COCO: `coco_keypoints`, `coco_panoptic`. `point_names`: which keypoints are left and right. `object_masks`: masks of
   outlined objects, `masked_source`: sources that have them. `object_pngs`: a PNG for each object.
-- What a folder or a zip looks like that is no tree of class folders: `layouts`, `no_classes` (folders that are called like
-  none), `tool_layouts` (known tools that are not read).
+- `listing`: the names in a folder or a zip, by which all formats are told. What is no tree of class folders: `layouts`,
+  `no_classes` (folders that are called like none), `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).

@@ -16,10 +16,9 @@ The rules:
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -52,6 +51,7 @@ from kseq.sources.object_masks import (
 from kseq.sources.shape_outlines import are_sane, rectangle_corners
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.stated_sizes import SizedLocation, path_of, turned_boxes
+from kseq.sources.text import may_be_path
 from kseq.sources.url_files import FileSizes
 from kseq.storage.fields import Field
 
@@ -60,13 +60,8 @@ __all__ = [
     "AnnotatedSource",
     "FoundObject",
     "check_box",
-    "may_be_path",
-    "some_files",
     "unused_outlines",
 ]
-
-# To tell the format of a folder, so many folders, names in each, and files are looked at.
-_MOST_FOLDERS, _MOST_NAMES, _MOST_FILES = 64, 2000, 5
 
 
 class FoundObject(NamedTuple):
@@ -209,36 +204,6 @@ class AnnotatedSource(MaskedSource, FileSource):
 
     def _urls(self, image: SourceImage) -> dict[str, int]:
         return super()._urls(image if image.location is None else image._replace(location=path_of(image.location)))
-
-
-def some_files(root: str, suffix: str | tuple[str, ...]) -> Iterator[str]:
-    """A few files below a folder whose names end so (or in one of several ways), to tell of which format it is.
-
-    Only the first names of the first folders are looked at: a folder of millions of images is not walked twice.
-    """
-    folders, count = deque([root]), 0
-    for _ in range(_MOST_FOLDERS):
-        if not folders or count == _MOST_FILES:
-            return
-        try:
-            with os.scandir(folders.popleft()) as scanned:
-                entries = list(islice(scanned, _MOST_NAMES))
-        except OSError:
-            # Opening the source will fail, and tell why.
-            continue
-        folders += sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if count < _MOST_FILES and entry.name.lower().endswith(suffix) and entry.is_file():
-                count += 1
-                yield entry.path
-
-
-def may_be_path(name: str) -> bool:
-    """Whether a file may have a name: JSON may hold characters that no name has."""
-    try:
-        return b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
 
 
 def _found(root: str, image: AnnotatedImage, folders: Sequence[str], written: Set[str]) -> AnnotatedImage:

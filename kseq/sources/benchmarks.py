@@ -25,6 +25,7 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.benchmark_lists import Benchmark, find_benchmark
 from kseq.sources.column_roles import Columns
 from kseq.sources.folder_tree import FolderTree
+from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.spooled_column import SpooledColumn
@@ -74,8 +75,8 @@ def _open(request: SourceRequest) -> TableSource:
     )
 
 
-def _is_folder(path: str) -> bool:
-    return any(find_benchmark(folder, reads=False) is not None for folder in _tops(path))
+def _is_folder(listing: Listing) -> bool:
+    return any(find_benchmark(folder, reads=False) is not None for folder in _tops(listing.path))
 
 
 BENCHMARK = SourceFormat("benchmark", _open, is_folder=_is_folder, has_root=True, has_links=True, downloads=r"\.(txt|csv)")

@@ -27,6 +27,7 @@ from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES, PNG
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
+from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.spooled_column import SpooledColumn
@@ -109,8 +110,8 @@ def _open(request: SourceRequest) -> TableSource:
     )
 
 
-def _is_folder(path: str) -> bool:
-    return bool(_find_lists(path))
+def _is_folder(listing: Listing) -> bool:
+    return bool(_find_lists(listing.path))
 
 
 CELEBA = SourceFormat(

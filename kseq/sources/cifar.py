@@ -21,6 +21,7 @@ from typing import NamedTuple
 from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.sources.flat_images import FlatFile, FlatImages, FlatSource, LabelledImages
+from kseq.sources.listing import Listing
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.text import open_text
 
@@ -122,8 +123,8 @@ def _open(request: SourceRequest) -> FlatSource:
     return FlatSource.of(path, _named(found, names), _wanted(path, names, request.class_names, has_labels), notes=notes)
 
 
-def _is_folder(path: str) -> bool:
-    return any(_version(folder) is not None or _has_pickles(folder) for folder in _folders(path))
+def _is_folder(listing: Listing) -> bool:
+    return any(_version(folder) is not None or _has_pickles(folder) for folder in _folders(listing.path))
 
 
 CIFAR = SourceFormat("cifar", _open, is_folder=_is_folder, may_lack_label=True)

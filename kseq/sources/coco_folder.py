@@ -23,21 +23,21 @@ from collections.abc import Iterator, Sequence
 from kseq.arguments import counted
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, may_be_path
+from kseq.sources.annotated_images import AnnotatedImage
 from kseq.sources.assemble import keypoint_field
 from kseq.sources.base import Source
 from kseq.sources.coco import CocoSource, read_coco
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
-from kseq.sources.layouts import COCO_NAME, find_layout
+from kseq.sources.layouts import COCO_NAME, find_layout, looks_like_coco
+from kseq.sources.listing import Listing, read_ends
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.text import open_text
+from kseq.sources.text import may_be_path
 from kseq.storage.fields import Field
 
 __all__ = ["COCO"]
 
-_HEAD = 1 << 16
 _MOST_TRIED = 20
 
 
@@ -110,8 +110,8 @@ def _image_files(folder: str, follow_links: bool) -> Iterator[str]:
     return (entry.path for entry in tree.files(tree.top) if entry.name.lower().endswith(IMAGE_SUFFIXES))
 
 
-def _is_folder(path: str) -> bool:
-    layout = find_layout(path)
+def _is_folder(listing: Listing) -> bool:
+    layout = find_layout(listing)
     return layout is not None and layout.name == COCO_NAME and layout.is_certain
 
 
@@ -122,7 +122,7 @@ COCO = SourceFormat(
 
 def _choose(folder: str) -> tuple[list[str], list[str]]:
     """The files that are read, and other files of COCO."""
-    found = [file for file in sorted(_json_files(folder)) if _is_coco(file)]
+    found = [file for file in sorted(_json_files(folder)) if looks_like_coco(read_ends(file))]
     instances = [file for file in found if os.path.basename(file).lower().startswith("instances")]
     chosen = instances or found
     return chosen, [file for file in found if file not in chosen]
@@ -133,21 +133,6 @@ def _json_files(folder: str) -> Iterator[str]:
         depth = os.path.relpath(parent, folder).count(os.sep) + (parent != folder)
         folders[:] = [name for name in sorted(folders) if name[0] != "." and depth < 2]
         yield from (os.path.join(parent, name) for name in names if name.lower().endswith(".json") and name[0] != ".")
-
-
-def _is_coco(path: str) -> bool:
-    try:
-        with open_text(path) as file:
-            head = file.read(_HEAD)
-            size = os.path.getsize(path)
-            if size > _HEAD:
-                with open(path, "rb") as binary:
-                    binary.seek(max(0, size - _HEAD))
-                    head += binary.read().decode("utf-8", "replace")
-    except (OSError, UnicodeError):
-        return False
-    has_items = '"items"' in head and '"images"' not in head
-    return not has_items and sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2
 
 
 def _image_folder(folder: str, file: str, images: Sequence[AnnotatedImage]) -> str:

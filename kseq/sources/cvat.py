@@ -24,6 +24,7 @@ from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, unused_outlines
 from kseq.sources.class_names import sort_class_names
+from kseq.sources.listing import Listing
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.run_lengths import row_runs_box
 from kseq.sources.shape_outlines import (
@@ -61,9 +62,9 @@ class CvatSource(AnnotatedSource):
             return False
 
     @staticmethod
-    def is_at(root: str) -> bool:
+    def is_at(listing: Listing) -> bool:
         """Whether a folder holds such a file."""
-        return CvatSource.is_file(os.path.join(root, _FILE_NAME))
+        return CvatSource.is_file(listing.full_path(_FILE_NAME))
 
     @classmethod
     def open(cls, request: SourceRequest) -> CvatSource:

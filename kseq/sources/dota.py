@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, some_files
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject
 from kseq.sources.assemble import CORNERS
 from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.listing import Listing
 from kseq.sources.shape_outlines import outline_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
@@ -43,9 +44,9 @@ class DotaSource(AnnotatedSource):
     """The images of such a folder, sorted by their paths."""
 
     @staticmethod
-    def is_at(root: str) -> bool:
+    def is_at(listing: Listing) -> bool:
         """Whether a folder holds such text files."""
-        return any(_is_text(os.path.relpath(path, root).replace(os.sep, "/")) for path in some_files(root, ".txt"))
+        return any(map(_is_text, listing.ending(".txt")))
 
     @classmethod
     def open(cls, request: SourceRequest) -> DotaSource:

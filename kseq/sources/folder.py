@@ -33,10 +33,11 @@ from kseq.sources.base import FileSource, ImageTable, SourceImage
 from kseq.sources.class_folders import ClassFolders, find_class_folders
 from kseq.sources.class_names import folder_class_name
 from kseq.sources.folder_tree import Entry, FolderTree, Tree, is_hidden, is_named_like_image
+from kseq.sources.listing import Listing
 from kseq.sources.source_format import SourceFormat
 from kseq.storage.fields import IMAGE, LABEL, Field
 
-__all__ = ["FOLDER", "FolderSource", "is_image_folder", "label_fields", "scan_classes"]
+__all__ = ["FOLDER", "FolderSource", "label_fields", "scan_classes"]
 
 # How many names a message shows.
 _SHOWN = 5
@@ -75,11 +76,14 @@ class FolderSource(FileSource):
         return cls(root, folders.class_names, images, label_fields(has_classes), notes=folders.notes)
 
 
-def is_image_folder(path: str) -> bool:
+def _is_folder(listing: Listing) -> bool:
     """Whether a folder has an image below one of its folders, at any depth; other files may lie beside it."""
-    for parent, folders, names in os.walk(path):
+    if any("/" in image for image in listing.images):
+        return True
+    # It may lie deeper than the listing goes.
+    for parent, folders, names in os.walk(listing.path):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        if parent != path and any(
+        if parent != listing.path and any(
             name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)) and not name.startswith(".") for name in names
         ):
             return True
@@ -91,7 +95,7 @@ FOLDER = SourceFormat(
     lambda request: FolderSource.scan(
         request.path, request.class_names, follow_links=request.follow_links, has_classes=request.columns.label != ""
     ),
-    is_folder=is_image_folder,
+    is_folder=_is_folder,
     may_lack_label=True,
     has_links=True,
     downloads=None,

@@ -166,7 +166,7 @@ HUGGINGFACE = SourceFormat(
     lambda request: HuggingFaceSource.load(request.path, request.columns, request.class_names),
     (".arrow",),
     r"\.arrow",
-    HuggingFaceSource.is_at,
+    lambda listing: HuggingFaceSource.is_at(listing.path),
     in_folders=True,
     has_columns=True,
 )

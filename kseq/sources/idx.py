@@ -31,11 +31,11 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.images.pixel_form import PixelForm
-from kseq.sources.annotated_images import some_files
 from kseq.sources.arrays import check_images
 from kseq.sources.cell_types import name_classes
 from kseq.sources.file_sets import find_files, split_from_name
 from kseq.sources.flat_images import FlatFile, FlatImages, FlatSource, LabelledImages
+from kseq.sources.listing import Listing
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.text import open_text
 
@@ -92,9 +92,8 @@ def _open(request: SourceRequest) -> FlatSource:
     return FlatSource.of(path, found, class_names, notes=notes)
 
 
-def _is_folder(path: str) -> bool:
-    endings = tuple(f"idx{number}-ubyte{end}" for number in (3, 4) for end in ("", ".gz"))
-    return next(some_files(path, endings), None) is not None
+def _is_folder(listing: Listing) -> bool:
+    return bool(listing.ending(*(f"idx{number}-ubyte{end}" for number in (3, 4) for end in ("", ".gz"))))
 
 
 IDX = SourceFormat(

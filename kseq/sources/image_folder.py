@@ -25,6 +25,7 @@ from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, used_columns
 from kseq.sources.folder_tree import FolderTree
+from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.object_cells import OBJECTS, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -95,13 +96,15 @@ def _open(request: SourceRequest) -> TableSource:
     )
 
 
-def _is_folder(path: str) -> bool:
-    for folder, name in _find(path):
-        try:
-            return _FILE_NAME in _table(path, folder, name).names
-        except SourceError:
-            return False
-    return False
+def _is_folder(listing: Listing) -> bool:
+    path = next((name for name in listing.others if name.rpartition("/")[2] in _NAMES and name.count("/") <= 2), None)
+    if path is None:
+        return False
+    folder, _, name = path.rpartition("/")
+    try:
+        return _FILE_NAME in _table(listing.path, folder, name).names
+    except SourceError:
+        return False
 
 
 IMAGE_FOLDER = SourceFormat(

@@ -26,6 +26,7 @@ from kseq.errors import SourceError
 from kseq.images.formats import JPEG, PNG
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
+from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
 from kseq.sources.spooled_column import SpooledColumn
@@ -94,8 +95,8 @@ def _open(request: SourceRequest) -> TableSource:
     )
 
 
-def _is_folder(path: str) -> bool:
-    return any(os.path.isfile(os.path.join(path, name)) for name in _LISTS)
+def _is_folder(listing: Listing) -> bool:
+    return any(os.path.isfile(os.path.join(listing.path, name)) for name in _LISTS)
 
 
 IMAGENET = SourceFormat(

@@ -29,19 +29,18 @@ from kseq.sources.annotated_images import (
     AnnotatedImage,
     AnnotatedSource,
     FoundObject,
-    may_be_path,
-    some_files,
     unused_outlines,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.json_files import read_json
 from kseq.sources.layouts import annotates_most_images
+from kseq.sources.listing import Listing
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.shape_outlines import are_sane, ellipse_box, ellipse_corners, is_closed_line, outline_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.stated_sizes import stated_size
-from kseq.sources.text import open_text
+from kseq.sources.text import may_be_path, open_text
 
 __all__ = ["LABELME", "LabelMeSource"]
 
@@ -73,9 +72,9 @@ class LabelMeSource(AnnotatedSource):
             return False
 
     @staticmethod
-    def is_at(root: str) -> bool:
+    def is_at(listing: Listing) -> bool:
         """Whether most images of a folder have such files."""
-        return any(map(LabelMeSource.is_file, some_files(root, ".json"))) and annotates_most_images(root, ".json")
+        return listing.has_file(LabelMeSource.is_file, ".json") and annotates_most_images(listing, ".json")
 
     @classmethod
     def open(cls, request: SourceRequest) -> LabelMeSource:

@@ -38,7 +38,6 @@ from kseq.sources.annotated_images import (
     AnnotatedSource,
     FoundObject,
     check_box,
-    may_be_path,
     unused_outlines,
 )
 from kseq.sources.base import Source
@@ -50,7 +49,7 @@ from kseq.sources.run_lengths import row_runs_box
 from kseq.sources.shape_outlines import ellipse_box, ellipse_corners, outline_box, rectangle_corners, turned_box
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.stated_sizes import stated_size
-from kseq.sources.text import open_text
+from kseq.sources.text import may_be_path, open_text
 
 __all__ = ["LABELSTUDIO", "LabelStudioSource"]
 

@@ -36,6 +36,7 @@ from kseq.sources.caffe_datum import datum_image, is_encoded_image, parse_datum
 from kseq.sources.column_roles import Columns
 from kseq.sources.file_sets import SourceFile, find_files, split_from_name
 from kseq.sources.kept_open import kept_open
+from kseq.sources.listing import Listing
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
@@ -125,8 +126,8 @@ def _open(request: SourceRequest) -> LmdbSource:
     return LmdbSource(path, *parts, files, forms[0] == "caffe", box_facts=assembled.box_facts)
 
 
-def _is_folder(path: str) -> bool:
-    return bool(_folders(path))
+def _is_folder(listing: Listing) -> bool:
+    return bool(_folders(listing.path))
 
 
 LMDB = SourceFormat("lmdb", _open, (".lmdb", ".mdb"), _FILE_NAMES, _is_folder, may_lack_label=True, downloads=r"\.(mdb|lmdb)")

@@ -12,7 +12,6 @@ The rules:
 from __future__ import annotations
 
 import os
-from itertools import islice
 
 from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
@@ -20,12 +19,11 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import Source
 from kseq.sources.class_names import is_no_class_name
-from kseq.sources.layouts import COCO_NAME, find_layout, walk_folder
+from kseq.sources.layouts import COCO_NAME, find_layout
+from kseq.sources.listing import list_folder
 from kseq.sources.split_names import folder_split
 
 __all__ = ["describe_around", "refuse_no_classes"]
-
-_MOST_FILES = 300
 
 
 def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
@@ -70,8 +68,7 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
 
 def _holds_folders(folder: str) -> bool:
     """Whether a folder holds folders with images."""
-    names = islice(walk_folder(folder), _MOST_FILES)
-    return any("/" in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
+    return any("/" in image for image in list_folder(folder).images)
 
 
 def describe_around(path: str) -> str:
@@ -84,7 +81,7 @@ def describe_around(path: str) -> str:
         if not name or not (is_no_class_name(name) or folder_split(name)):
             return ""
         path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
-        layout = find_layout(folder)
+        layout = find_layout(list_folder(folder))
         if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC"):
             return f"; {path} looks like {layout.name} ({layout.evidence}): {spelled_call('pack', path, 'DATASET')}"
     return ""

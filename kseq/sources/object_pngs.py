@@ -29,6 +29,7 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.listing import Listing
 from kseq.sources.object_masks import describe_unused, read_object
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
@@ -38,8 +39,6 @@ __all__ = ["OBJECT_PNGS"]
 _CLASS = "object"
 _IMAGE = re.compile(r"(?P<folder>(?:.*/)?(?P<id>[^/]+))/images/(?P=id)\.\w+", re.DOTALL)
 _MASK = re.compile(r"(?P<folder>.*)/masks/[^/]+", re.DOTALL)
-# So many folders tell whether a source looks like this.
-_MOST_FOLDERS = 5
 
 
 @dataclass(frozen=True)
@@ -113,21 +112,10 @@ def _objects(root: str, entries: Sequence[Entry], facts: Counter[str]) -> Iterat
         yield FoundObject(_CLASS, box, outline={"file": path})
 
 
-def _is_folder(path: str) -> bool:
-    """Whether one of the first folders has an image called like it, and a folder of masks."""
-    try:
-        folders = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())[:_MOST_FOLDERS]
-    except OSError:
-        return False
-    return any(_is_sample(os.path.join(path, name), name) for name in folders)
-
-
-def _is_sample(folder: str, name: str) -> bool:
-    try:
-        images = os.listdir(os.path.join(folder, "images"))
-    except OSError:
-        return False
-    return os.path.isdir(os.path.join(folder, "masks")) and any(os.path.splitext(image)[0] == name for image in images)
+def _is_folder(listing: Listing) -> bool:
+    """Whether a folder in it has an image called like it, and a folder of masks."""
+    matches = map(_IMAGE.fullmatch, listing.images)
+    return not {f"{match['folder']}/masks" for match in matches if match is not None}.isdisjoint(listing.folders)
 
 
 OBJECT_PNGS = SourceFormat(

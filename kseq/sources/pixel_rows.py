@@ -27,8 +27,6 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError, one_line
-from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import some_files
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source, common_size
 from kseq.sources.cell_types import name_classes
@@ -36,6 +34,7 @@ from kseq.sources.column_roles import USUAL, Columns, find_columns, value_column
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, find_files, split_from_name
 from kseq.sources.list_cells import is_missing
+from kseq.sources.listing import Listing
 from kseq.sources.pixel_tables import PixelTable, RowForm, looks_like_pixels, row_form
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import SPLITS
@@ -118,19 +117,9 @@ class PixelRowsSource(Source):
         return cls(path, *parts, tuple(files), box_facts=assembled.box_facts, notes=tuple(notes))
 
 
-def _is_folder(path: str) -> bool:
+def _is_folder(listing: Listing) -> bool:
     """Whether a folder, or one in it, has a table of pixels and no image."""
-    if next(some_files(path, IMAGE_SUFFIXES), None) is not None:
-        return False
-    folders = [path]
-    try:
-        with os.scandir(path) as entries:
-            folders += sorted(entry.path for entry in entries if entry.is_dir() and not entry.name.startswith("."))[:16]
-        names = [os.path.join(folder, name) for folder in folders for name in sorted(os.listdir(folder))[:100]]
-    except OSError:
-        return False
-    tables = [name for name in names if name.lower().endswith((".csv", ".tsv"))]
-    return any(looks_like_pixels(table) for table in tables[:5] if os.path.isfile(table))
+    return not listing.images and listing.has_file(looks_like_pixels, ".csv", ".tsv")
 
 
 PIXEL_ROWS = SourceFormat(

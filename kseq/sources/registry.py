@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
+from kseq.sources.listing import Listing, list_folder
 from kseq.sources.lmdb_files import LMDB
 from kseq.sources.no_classes import describe_around, refuse_no_classes
 from kseq.sources.object_pngs import OBJECT_PNGS
@@ -50,7 +50,7 @@ from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.wrong_files import describe_wrong_file
 from kseq.sources.yolo import YOLO
-from kseq.sources.zip_archive import ZIP
+from kseq.sources.zip_archive import ZIP, list_zip
 from kseq.sources.zip_outline import ZipOutline
 
 __all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "is_outlined", "open_source", "recognise_outline"]
@@ -134,7 +134,8 @@ def open_source(
         ArgumentError: If arguments do not go with each other, or with the format.
         SourceError: If there is nothing that can be packed.
     """
-    chosen = choose_format(path, source_format)
+    listing = _list(path) if source_format in (None, FOLDER.name, ZIP.name) else None
+    chosen = _choose(path, source_format, listing)
     is_unlabelled = chosen.may_lack_label and columns == Columns(label="")
     has_mask = chosen.has_outlines and mask_of_objects(columns) is not None and columns == Columns(mask=columns.mask)
     if not (chosen.has_columns or is_unlabelled or has_mask or columns == Columns()):
@@ -158,7 +159,7 @@ def open_source(
         )
     if shape is not None:
         _check_shape(path, shape, chosen)
-    layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
+    layout = find_layout(listing) if chosen in (FOLDER, ZIP) and listing is not None and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
     request = SourceRequest(
@@ -205,13 +206,13 @@ def is_outlined(path: str, source_format: str | None) -> bool:
     """Whether a path is a zip of annotations or tables: of nothing that is read in place."""
     if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in (FOLDER.name, ZIP.name, YOLO.name):
         return False
-    return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(path) is ZIP)
+    return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(list_zip(path)) is ZIP)
 
 
 def recognise_outline(tops: Sequence[str], source_format: str | None) -> tuple[str, str | None]:
     """Which of some folders is a source, and of which format; None if they are class folders, or nothing."""
     for top in tops:
-        found = _recognise_folder(top)
+        found = _recognise_folder(list_folder(top))
         if found is not FOLDER and source_format in (None, found.name):
             return top, found.name
     if source_format is None:
@@ -234,15 +235,27 @@ def _check_shape(path: str, shape: Any, chosen: SourceFormat) -> None:
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:
     """The format that is named, or else the one that lies at a path; the arguments and errors are those of `open_source`."""
+    return _choose(path, source_format, _list(path) if source_format is None else None)
+
+
+def _list(path: str) -> Listing | None:
+    """What lies in a folder or a zip; None if it is neither, or cannot be read."""
+    if os.path.isdir(path):
+        return list_folder(path)
+    return list_zip(path) if os.path.isfile(path) and ZIP.matches(path) else None
+
+
+def _choose(path: str, source_format: str | None, listing: Listing | None) -> SourceFormat:
     if source_format is None:
-        return _recognise(path)
+        return _recognise(path, listing)
     choice("source_format", source_format, SOURCE_FORMATS)
     return next(known for known in FORMATS if known.name == source_format)
 
 
-def _recognise(path: str) -> SourceFormat:
+def _recognise(path: str, listing: Listing | None) -> SourceFormat:
     if is_pattern(path):
-        chosen = _recognise_file(match_files(path)[0])
+        first = match_files(path)[0]
+        chosen = _recognise_file(first, _list(first))
         if chosen in _ONE_FILE:
             calls = f"{spelled_call('pack')} the first, and {spelled_call('append')} the others"
             raise SourceError(
@@ -251,15 +264,15 @@ def _recognise(path: str) -> SourceFormat:
         return chosen
     if not os.path.exists(path):
         raise SourceError(f"{path}: is not there, expected is a folder of images, or a file that names or holds images")
-    return _recognise_folder(path) if os.path.isdir(path) else _recognise_file(path)
+    return _recognise_folder(listing) if listing is not None and listing.is_folder else _recognise_file(path, listing)
 
 
-def _recognise_file(path: str) -> SourceFormat:
+def _recognise_file(path: str, listing: Listing | None) -> SourceFormat:
     for source_format in FORMATS:
         if not os.path.isfile(path) or not source_format.matches(path):
             continue
         if source_format.is_file is None or source_format.is_file(path):
-            return _recognise_zip(path) if source_format is ZIP else source_format
+            return _recognise_zip(listing) if source_format is ZIP else source_format
     reason = (refused_source(path) or describe_wrong_file(path, "")) if os.path.isfile(path) else None
     if reason is not None:
         raise SourceError(f"{path}: {reason}")
@@ -269,19 +282,20 @@ def _recognise_file(path: str) -> SourceFormat:
     )
 
 
-def _recognise_zip(path: str) -> SourceFormat:
-    """The format of a folder in a zip; a folder of images if it is no other."""
-    return next((known for known in FORMATS if known.is_archive is not None and known.is_archive(path)), ZIP)
+def _recognise_zip(listing: Listing | None) -> SourceFormat:
+    """The format of a folder in a zip; a folder of images if it is no other, or cannot be read."""
+    if listing is None:
+        return ZIP
+    return next((known for known in FORMATS if known.is_archive is not None and known.is_archive(listing)), ZIP)
 
 
-def _recognise_folder(path: str) -> SourceFormat:
+def _recognise_folder(listing: Listing) -> SourceFormat:
     """The format of a folder, or of the files in it or one folder deeper; a folder of images if there are none."""
     for source_format in reversed(FORMATS):
-        if source_format.is_folder is not None and source_format.is_folder(path):
+        if source_format.is_folder is not None and source_format.is_folder(listing):
             return source_format
-    files = glob.glob(os.path.join(glob.escape(path), "*")) + glob.glob(os.path.join(glob.escape(path), "*", "*"))
-    for file in sorted(file for file in files if os.path.isfile(file)):
+    for name in sorted(name for name in (*listing.images, *listing.others) if name.count("/") <= 1):
         for source_format in FORMATS:
-            if source_format.in_folders and source_format.matches(file):
+            if source_format.in_folders and source_format.matches(name):
                 return source_format
     return FOLDER

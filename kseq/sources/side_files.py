@@ -7,10 +7,10 @@ classes that there are, in their order, says nothing new.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
 
 from kseq.arguments import spelled, spelled_call
 from kseq.sources.class_names import sort_class_names
+from kseq.sources.listing import Listing
 from kseq.sources.split_names import folder_split
 
 __all__ = ["find_side_file"]
@@ -29,25 +29,16 @@ _IMAGE = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp)\b", re.IGNORECASE)
 _MOST_NAMED = 20
 
 
-def find_side_file(
-    path: str, names: Sequence[str], folders: Iterable[str], head: Callable[[str], str]
-) -> tuple[str, str, str] | None:
-    """What a file is, its name, and the way to what it says; None if there is none.
-
-    Args:
-        path: The folder or zip.
-        names: Paths of files in it.
-        folders: Names of folders in which images lie.
-        head: Gives the beginning of a file.
-    """
-    stems = {name: match["stem"] for name in names if "/" not in name and (match := _TEXTS.fullmatch(name))}
+def find_side_file(listing: Listing) -> tuple[str, str, str] | None:
+    """What a file at the top of a folder or a zip is, its name, and the way to what it says; None if there is none."""
+    stems = {name: match["stem"] for name in listing.others if "/" not in name and (match := _TEXTS.fullmatch(name))}
     for name, stem in stems.items():
         if folder_split(stem) is not None or _SPLITS.fullmatch(stem):
-            call, columns = spelled_call("pack", "table.csv", "DATASET", root=path), spelled("columns", split="split")
+            call, columns = spelled_call("pack", "table.csv", "DATASET", root=listing.path), spelled("columns", split="split")
             return "a list of a split", name, f"list the images in a table with image, label and split: {call} with {columns}"
-    there = set(folders)
+    there = {folder.rpartition("/")[2] for folder in listing.folders}
     for name, stem in stems.items():
-        found = _CLASSES.fullmatch(stem) and _describe_classes(head(name), there)
+        found = _CLASSES.fullmatch(stem) and _describe_classes(listing.head(name), there)
         if found:
             return found[0], name, found[1]
     return None

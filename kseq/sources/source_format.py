@@ -14,6 +14,7 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
+from kseq.sources.listing import Listing
 
 __all__ = ["SourceFormat", "SourceRequest", "check_is_file", "check_root"]
 
@@ -79,9 +80,9 @@ class SourceFormat:
     open: Callable[[SourceRequest], Source]
     suffixes: tuple[str, ...] = ()
     file_names: str | None = None
-    is_folder: Callable[[str], bool] | None = None
+    is_folder: Callable[[Listing], bool] | None = None
     is_file: Callable[[str], bool] | None = None
-    is_archive: Callable[[str], bool] | None = None
+    is_archive: Callable[[Listing], bool] | None = None
     in_folders: bool = False
     has_columns: bool = False
     may_lack_label: bool = False

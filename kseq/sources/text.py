@@ -34,6 +34,7 @@ __all__ = [
     "describe_text",
     "encode_name",
     "is_well_encoded",
+    "may_be_path",
     "open_text",
     "reading_texts_as",
 ]
@@ -86,6 +87,14 @@ def reading_texts_as(encoding: str | None) -> Iterator[None]:
 def asked_encoding() -> str | None:
     """The encoding of texts without a mark that the caller says, see `reading_texts_as`; None if none is said."""
     return _encoding_without_mark.get()
+
+
+def may_be_path(name: str) -> bool:
+    """Whether a file may have a name: JSON may hold characters that no name has."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def open_text(path: str | os.PathLike[str], *, strict: bool = False) -> TextIO:

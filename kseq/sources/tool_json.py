@@ -25,6 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from kseq.arguments import counted
@@ -34,6 +35,7 @@ from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, Found
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.json_files import read_json
+from kseq.sources.listing import Listing
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
@@ -43,6 +45,8 @@ from kseq.sources.tool_dialects import TOOL_DIALECTS, FoundImage, ToolDialect, f
 __all__ = ["TOOL_JSON"]
 
 _FILE_NAMES = r"\.(json|manifest)"
+# So many files in each of so many folders are opened to tell the tool.
+_MOST_FOLDERS, _MOST_OPENED = 7, 3
 _ROLES = {"ann": "img", "annotations": "images", "labels": "images", "annotation": "image"}
 
 
@@ -95,19 +99,13 @@ def _image_entries(root: str, folder: str, files: Sequence[Any], follow_links: b
     return [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
 
 
-def _is_folder(path: str) -> bool:
-    """Whether files of one dialect lie in a folder, or in those in it, beside images."""
-    seen = 0
-    for parent, folders, names in os.walk(path):
-        depth = 0 if parent == path else os.path.relpath(parent, path).count(os.sep) + 1
-        folders[:] = [name for name in sorted(folders)[:20] if name[0] != "." and depth < 3]
-        for name in sorted(name for name in names if re.search(rf"{_FILE_NAMES}$", name, re.IGNORECASE))[:3]:
-            if find_tool_dialect(os.path.join(parent, name)) is not None:
-                return True
-            seen += 1
-        if seen > 20:
-            break
-    return False
+def _is_folder(listing: Listing) -> bool:
+    """Whether files of one dialect lie in a folder, or in those in it: a few of the first folders that have such files tell."""
+    by_folder: dict[str, list[str]] = {}
+    for name in listing.ending(".json", ".manifest"):
+        by_folder.setdefault(name.rpartition("/")[0], []).append(name)
+    some = [name for names in islice(by_folder.values(), _MOST_FOLDERS) for name in names[:_MOST_OPENED]]
+    return any(find_tool_dialect(listing.full_path(name)) is not None for name in some)
 
 
 TOOL_JSON = SourceFormat(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from kseq.arguments import spelled, spelled_call
+from kseq.sources.listing import Listing
 
 __all__ = ["find_tool", "refused_file", "refused_source"]
 
@@ -28,12 +29,14 @@ class _Tool(NamedTuple):
         file: A regular expression for the path of a file that tells it.
         head: One for the beginning of this file; None where the name is enough.
         columns: The columns of the table that packs it.
+        is_image: Whether the file is one of the images.
     """
 
     name: str
     file: str
     head: str | None
     columns: str
+    is_image: bool = False
 
 
 _TOOLS = (
@@ -49,8 +52,8 @@ _TOOLS = (
     _Tool("Flowers102", r"(^|/)imagelabels\.mat", None, _CLASSES),
     _Tool("Stanford Cars", r"(^|/)cars_(\w+_)?annos(_\w+)?\.mat", None, _CLASSES),
     _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
-    _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS),
-    _Tool("images and masks", r"_mask\.png", None, _MASKS),
+    _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS, is_image=True),
+    _Tool("images and masks", r"_mask\.png", None, _MASKS, is_image=True),
     _Tool("a list of paths and labels", r"\.txt", r"^\S+\.(jpe?g|png|bmp|JPE?G|PNG)[ \t]+\d+\s*$", _CLASSES),
 )
 _OPENED = 3
@@ -82,9 +85,6 @@ _FILES = {
     r"\.safetensors": "is a file of tensors: load it, and give kseq.pack((images, labels), ...)",
 }
 
-_TELLING = re.compile(f"({'|'.join(tool.file for tool in _TOOLS)})$")
-
-
 # Other files that people give as a source, and what to give.
 _SOURCES = {
     r"\.(z\d\d|(zip|7z)\.\d+|part\d+(\.rar)?)": "is one of several parts of an archive: unpack it, and pack what is in it",
@@ -112,31 +112,31 @@ def refused_file(path: str) -> str | None:
     return None if found is None else found.replace("{arrays}", spelled("source_format", "arrays"))
 
 
-def find_tool(
-    path: str, names: Sequence[str], images: Sequence[str], head: Callable[[str], str]
-) -> tuple[str, str, str] | None:
-    """What a folder or a zip looks like: a name, the file that tells it, and the way out; None if it is nothing known.
-
-    Args:
-        path: The folder or zip.
-        names: Paths of files in it.
-        images: Those of them that have names of images.
-        head: Gives the beginning of a file.
-    """
-    # Most names are of images that no tool wrote.
-    telling = [name for name in names if _TELLING.search(name)]
+def find_tool(listing: Listing) -> tuple[str, str, str] | None:
+    """What a folder or a zip looks like: a name, the file that tells it, and the way out; None if it is nothing known."""
+    if not listing.images:
+        reasons = ((name, refused_file(name)) for name in listing.others)
+        refused = next(((name, reason) for name, reason in reasons if reason is not None), None)
+        return None if refused is None else _refused_collection(*refused)
     for tool in _TOOLS:
-        files = [name for name in telling if re.search(rf"{tool.file}$", name)][:_OPENED]
-        # Lists of names belong to many layouts that are read.
-        told = next((name for name in files if tool.head is None or re.search(tool.head, head(name), re.MULTILINE)), None)
-        if told is not None and images:
+        file = _telling_file(listing, tool)
+        if file is not None:
             roles = "" if tool.columns != _MASKS else f" with {spelled('columns.mask', 'mask')} {spelled('columns.label', '')}"
-            call = spelled_call("pack", "table.csv", "DATASET", root=path) + roles
-            return tool.name, told, _TABLE.format(columns=tool.columns, call=call)
-    if images:
-        return None
-    for name in names:
-        reason = refused_file(name)
-        if reason is not None:
-            return f"a collection whose {os.path.basename(name)} {reason.partition(':')[0]}", name, reason.partition(": ")[2]
+            call = spelled_call("pack", "table.csv", "DATASET", root=listing.path) + roles
+            return tool.name, file, _TABLE.format(columns=tool.columns, call=call)
     return None
+
+
+def _telling_file(listing: Listing, tool: _Tool) -> str | None:
+    """A file that tells a layout; None if none of the first that are called so does."""
+    name_of_file = re.compile(rf"({tool.file})$")
+    files = (name for name in (listing.images if tool.is_image else listing.others) if name_of_file.search(name))
+    if tool.head is None:
+        return next(files, None)
+    # Lists of names belong to many layouts that are read.
+    return next((name for name in islice(files, _OPENED) if re.search(tool.head, listing.head(name), re.MULTILINE)), None)
+
+
+def _refused_collection(name: str, reason: str) -> tuple[str, str, str]:
+    what, _, way_out = reason.partition(": ")
+    return f"a collection whose {os.path.basename(name)} {what}", name, way_out

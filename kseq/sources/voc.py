@@ -36,11 +36,11 @@ from kseq.sources.annotated_images import (
     AnnotatedSource,
     FoundObject,
     check_box,
-    some_files,
     unused_outlines,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import annotates_most_images
+from kseq.sources.listing import Listing
 from kseq.sources.shape_outlines import outline_box, rectangle_corners, turned_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
@@ -62,9 +62,9 @@ class VocSource(AnnotatedSource):
     """The images of such a folder, in the order of their paths."""
 
     @staticmethod
-    def is_at(root: str) -> bool:
+    def is_at(listing: Listing) -> bool:
         """Whether most images of a folder have XML files of VOC."""
-        return any(map(_begins_like_voc, some_files(root, ".xml"))) and annotates_most_images(root, ".xml")
+        return listing.has_file(_begins_like_voc, ".xml") and annotates_most_images(listing, ".xml")
 
     @classmethod
     def open(cls, request: SourceRequest) -> VocSource:

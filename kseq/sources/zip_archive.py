@@ -21,18 +21,23 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from kseq.arguments import counted, spelled
 from kseq.errors import SourceError, one_line
 from kseq.sources.base import Source, SourceImage, describe_first
 from kseq.sources.folder import label_fields, scan_classes
+from kseq.sources.listing import Listing
 from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.text import asked_encoding
 from kseq.sources.wrong_files import describe_wrong_file
 from kseq.sources.zip_members import ZIP_ERRORS, is_of_code_page, member_rejection, open_zip, read_zip_member
 
-__all__ = ["ZIP", "ZipSource", "read_zip_tree"]
+__all__ = ["ZIP", "ZipSource", "list_zip", "read_zip_tree"]
+
+# So many members tell of which format it is.
+_MOST_LISTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,16 @@ def read_zip_tree(path: str, encoding: str | None = None) -> tuple[NamedTree, li
     rejections = {name: why for name, member in members if (why := member_rejection(member)) is not None}
     tree = NamedTree(path, rejections)
     return tree, list(_add_members(tree, members))
+
+
+def list_zip(path: str) -> Listing | None:
+    """What lies in a zip; None if it cannot be read."""
+    try:
+        tree, _ = read_zip_tree(path)
+        entries = list(islice(tree.files(tree.top), _MOST_LISTED))
+    except (OSError, SourceError, zipfile.BadZipFile):
+        return None
+    return Listing.of_names(path, (entry.path for entry in entries if entry.rejection is None))
 
 
 ZIP = SourceFormat(
