@@ -122,7 +122,11 @@ _LOCAL_ALONE = {
 
 def is_url(value: Any) -> bool:
     """Whether a path is a URL, which fsspec opens, such as `s3://bucket/flowers`."""
-    return isinstance(value, (str, bytes)) and _URL.match(os.fsdecode(value)) is not None
+    if not isinstance(value, (str, bytes)):
+        return False
+    # This is asked of every image: most have no colon in their paths.
+    has_colon = ":" in value if isinstance(value, str) else b":" in value
+    return has_colon and _URL.match(os.fsdecode(value)) is not None
 
 
 def shown_url(url: str) -> str:

@@ -67,10 +67,12 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     for field in others:
         with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
-    positions = [field.name for field in fields if field.handler.has_positions]
-    if fit.orientation != 1 and ARE_PLACED not in values and any(len(np.asarray(stored[name])) for name in positions):
+    positions = [field for field in fields if field.handler.has_positions]
+    if not positions:
+        return EncodedSample(stored, tuple(notes), {})
+    if fit.orientation != 1 and ARE_PLACED not in values and any(len(np.asarray(stored[field.name])) for field in positions):
         rules.note("has an EXIF orientation: its boxes or points are taken as drawn on the upright image")
-    box_facts = _transform_positions(stored, fields, fit)
+    box_facts = _transform_positions(stored, positions, fields, fit)
     return EncodedSample(stored, tuple(notes), box_facts)
 
 
@@ -132,15 +134,15 @@ class _Fit(NamedTuple):
         return target
 
 
-def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
+def _fit(height: int, width: int, settings: ImageSettings, orientation: int = 1) -> _Fit:
     if settings.image_size is not None:
         size = settings.image_size
-        return _Fit(height, width, size, placement(height, width, *size, settings.resize))
+        return _Fit(height, width, size, placement(height, width, *size, settings.resize), orientation)
     size = (height, width)
     if settings.max_side is not None and max(size) > settings.max_side:
         # The longer side becomes `max_side`, the other keeps the ratio, rounded.
         size = (max(1, round(height * settings.max_side / max(size))), max(1, round(width * settings.max_side / max(size))))
-    return _Fit(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)))
+    return _Fit(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)), orientation)
 
 
 def _encode_image(
@@ -161,7 +163,7 @@ def _encode_image(
         pixels = recolor(source_pixels, settings.color_mode)
     else:
         header = read_header(data, settings.max_pixels)
-        fit = _fit(header.height, header.width, settings)._replace(orientation=header.orientation)
+        fit = _fit(header.height, header.width, settings, header.orientation)
         if header.has_more_pages:
             rules.note("has more pages or frames, of which the first is taken")
         if settings.encoding == "keep":
@@ -181,7 +183,7 @@ def _encode_numbers(data: bytes | np.ndarray, settings: ImageSettings, rules: Pi
         pixels = convert_numbers(data, image_form(settings), settings.max_pixels, rules)
     else:
         pixels, orientation = read_numbers(data, image_form(settings), settings.max_pixels, rules)
-    fit = _fit(pixels.shape[0], pixels.shape[1], settings)._replace(orientation=orientation)
+    fit = _fit(pixels.shape[0], pixels.shape[1], settings, orientation)
     return fit.fill(pixels, settings.interpolation, settings.antialias), fit
 
 
@@ -309,14 +311,13 @@ class _SampleEncoder(NamedTuple):
         return _encode_map(value, name, interpolation, self.fit, self.settings, self.rules)
 
 
-def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> Counter[str]:
+def _transform_positions(stored: dict[str, Any], moving: Sequence[Field], fields: Sequence[Field], fit: _Fit) -> Counter[str]:
     """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too.
 
     Returns:
         What is counted of them.
     """
-    moving = [field for field in fields if field.handler.has_positions]
-    movements = [Movement.of_placement(fit.placement, *fit.size)] if moving else []
+    movements = [Movement.of_placement(fit.placement, *fit.size)]
     kept: dict[str, np.ndarray] = {}
     facts: Counter[str] = Counter()
     for field in moving:

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from kseq.arguments import is_url
 from kseq.errors import ImageError, image_error_prefix
 from kseq.sources.file_reading import file_stamp, read_file
 from kseq.sources.image_table import ImageTable, SourceImage
@@ -189,9 +190,13 @@ class FileSource(Source):
         """The URLs of the files of a sample, as far as they lie at URLs, and the size of each, 0 if it is not known."""
         if image.rejection is not None:
             return {}
-        others = (other for other in self.fields[1:] if not other.is_label)
         locations = [image.path if image.location is None else image.location]
-        locations += [value for other, value in zip(others, image.values, strict=False) if other.is_pixels]
+        if image.values:
+            others = (other for other in self.fields[1:] if not other.is_label)
+            locations += [value for other, value in zip(others, image.values, strict=False) if other.is_pixels]
+        # This is asked of every image.
+        if not (is_url(self.root) or any(map(is_url, locations))):
+            return {}
         # Of several, only the sum is known.
         num_bytes = image.num_bytes if len(locations) == 1 else 0
         urls = {}
@@ -219,7 +224,8 @@ class FileSource(Source):
         """
         if self.archive is not None:
             return read_zip_member(self.archive, posixpath.normpath(posixpath.join(self.root, os.fsdecode(location))))
-        url = file_url(self.root, os.fsdecode(location))
+        may_be_url = is_url(self.root) or is_url(location)
+        url = file_url(self.root, os.fsdecode(location)) if may_be_url else None
         if url is not None:
             return fetch_image(url, self.storage_options)
         return read_file(os.path.join(os.fsencode(self.root), location))

@@ -11,6 +11,9 @@ from kseq.platforms.files import open_without_waiting, read_at
 
 __all__ = ["file_stamp", "file_version", "read_file", "read_range"]
 
+# Most photos are read at once.
+_FIRST_BYTES = 1 << 20
+
 
 def read_file(path: str | bytes) -> bytes:
     """The bytes of an image file.
@@ -25,10 +28,12 @@ def read_file(path: str | bytes) -> bytes:
     try:
         # Checked twice: opening a device can have effects, and the file may be replaced between the check and the opening.
         _check_regular(os.stat(path))
-        with open(path, "rb", opener=open_without_waiting) as file:
-            _check_regular(os.fstat(file.fileno()))
-            check_start(read_at(file.fileno(), HEAD_BYTES, 0))
-            return file.read()
+        with open(path, "rb", buffering=0, opener=open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            _check_regular(status)
+            data = file.read(min(status.st_size, _FIRST_BYTES))
+            check_start(data[:HEAD_BYTES])
+            return data if len(data) == status.st_size else data + file.read()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     except MemoryError as error:

@@ -147,7 +147,7 @@ def _yolo_file(listing: Listing) -> str | None:
         # A file at a URL is not there yet: it has its length, and nothing in it.
         heads = ((name, listing.head(name)) for name in below_labels[:_OPENED])
         return next((name for name, head in heads if not head.strip("\0 \r\n") or looks_like_boxes(head)), None)
-    image_folders = {_folder(name) for name in listing.images}
+    image_folders = set(listing.image_folders)
     candidates = [name for name in texts if _folder(name) in image_folders] + below_labels
     found = next((name for name in candidates[:_OPENED] if looks_like_boxes(listing.head(name))), None)
     return found if listing.images else None
@@ -257,14 +257,16 @@ def _table_way_out(role: str) -> str:
 
 def _find_pairs(listing: Listing) -> _Found:
     """Two folders of images that belong together, by their names and those of the images."""
-    stems: dict[str, set[str]] = {}
-    for image in listing.images:
-        folder, _, name = image.rpartition("/")
-        stems.setdefault(folder.rpartition("/")[2].lower(), set()).add(name.rpartition(".")[0])
+    called = {folder.rpartition("/")[2].lower() for folder in listing.image_folders}
     for pair in _PAIRS:
-        first, second = (stems.get(name, set()) for name in pair)
+        if called != set(pair):
+            continue
+        stems: dict[str, set[str]] = {}
+        for image in listing.images:
+            stems.setdefault(_folder(image).rpartition("/")[2].lower(), set()).add(_stem(image))
+        first, second = (stems[name] for name in pair)
         # Numbers from 0 on are names of images of classes as well: those of pairs are the same on both sides.
-        if len(stems) == 2 and 2 * len(first & second) > max(len(first), len(second)):
+        if 2 * len(first & second) > max(len(first), len(second)):
             table = spelled_call("pack", "table.csv", "DATASET")
             given = spelled("columns", label="", image=["image", "target"])
             way_out = f"list both in a table with the columns image and target: {table} with {given}"

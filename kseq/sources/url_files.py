@@ -229,6 +229,9 @@ def reading_ahead(
         try:
             for item in items:
                 urls = urls_of(item)
+                if not urls and not begun:
+                    yield item
+                    continue
                 for url, num_bytes in urls.items():
                     _on_its_way[url] = threads.submit(read_image, url, num_bytes)
                 begun.append((item, urls))
