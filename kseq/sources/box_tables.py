@@ -6,6 +6,7 @@ The rules, besides those of `kseq/sources/annotated_images.py`:
   are those of `class-descriptions*.csv` beside it. Boxes around groups (`IsGroupOf`) are boxes. Images lie beside the file, or
   in a folder called like the split in its name.
 - A column `bbox` of `[x, y, width, height]` in pixels, a row for each box (Kaggle's wheat): a line says that it is read so.
+- A column `BoxesString` of `x1 y1 x2 y2` with semicolons between boxes, or `no_box` (the wheat detection of 2021).
 - RetinaNet's, without names of columns: path, x1, y1, x2, y2, class; a row without corners is an image without a box.
 - Google AutoML's, without names of columns: set, path, class, and corners in shares. The set is TRAIN, VALIDATION or TEST, or
   UNASSIGNED; a row of a set, a path and a class alone is an image with a label.
@@ -111,18 +112,19 @@ class _Grouped:
             return
         values = dict(zip(names, cells, strict=False))
         try:
-            row = self.dialect.read(values, cells)
+            found = self.dialect.read(values, cells)
         except (ImageError, ValueError, KeyError) as error:
             known = next((cell for cell in cells if cell.lower().endswith(IMAGE_SUFFIXES)), None)
             name = known or next((values[name] for name in ("imageid", *IMAGE_COLUMNS) if values.get(name)), f"row {number}")
             self._fault(name, f"row {number}: {error}")
             return
-        if not row.image:
-            self._fault(f"row {number}", f"row {number} names no image")
-            return
-        self.has_boxes |= row.box is not None
-        self.labels |= row.box is None and bool(row.class_name)
-        self.images.setdefault(row.image, _Image(row.image)).rows.append(row)
+        for row in found if isinstance(found, list) else [found]:
+            if not row.image:
+                self._fault(f"row {number}", f"row {number} names no image")
+                return
+            self.has_boxes |= row.box is not None
+            self.labels |= row.box is None and bool(row.class_name)
+            self.images.setdefault(row.image, _Image(row.image)).rows.append(row)
 
     def _fault(self, name: str, reason: str) -> None:
         image = self.images.setdefault(name, _Image(name))
