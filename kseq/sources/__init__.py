@@ -17,15 +17,16 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - Of COCO: `coco_keypoints`, `coco_panoptic`. `point_names`: which keypoints are left and right. `object_masks`: masks of
   outlined objects, `masked_source`: sources that have them. `object_pngs`: a PNG for each object.
-- What a folder or a zip looks like that is no tree of class folders: `layouts`, `no_classes` (folders that are called like
+- What a folder or a zip looks like that is no tree of class folders: `layouts` (and `layout_sample`), `beside_images` (masks,
+  pairs, tables), `no_classes` (folders that are called like
   none), `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
   labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
-- Tables: `table_files` (CSV, JSON Lines, Parquet), `told_columns` (columns under unusual names, and of 0 and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
-  for each box).
+- Tables: `table_files` (CSV, JSON Lines, Parquet), `told_columns` (columns under unusual names, and of 0
+  and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row for each box).
 - Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelstudio_tasks` (CSV exports,
   choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO and CVAT), `brush_masks` (those of
   Label Studio), `json_files` and `xml_files` (their files).

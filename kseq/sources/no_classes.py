@@ -20,7 +20,8 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import Source
 from kseq.sources.class_names import is_no_class_name
-from kseq.sources.layouts import COCO_NAME, find_layout, walk_folder
+from kseq.sources.layout_sample import walk_folder
+from kseq.sources.layouts import COCO_NAME, find_layout
 from kseq.sources.split_names import folder_split
 
 __all__ = ["describe_around", "refuse_no_classes"]

@@ -40,7 +40,14 @@ def test_columns_of_0_and_1_with_one_1_in_each_row_are_the_classes_in_their_orde
 
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: Path, is_folder: bool) -> None:
-    table = numbered_table(tmp_path / "in" / ("train" if is_folder else "x"), "filename,dog,cat,bird", "1,1,0", "0,0,0", "0,1,1", name="_classes.csv")
+    table = numbered_table(
+        tmp_path / "in" / ("train" if is_folder else "x"),
+        "filename,dog,cat,bird",
+        "1,1,0",
+        "0,0,0",
+        "0,1,1",
+        name="_classes.csv",
+    )
     with pytest.warns(UserWarning, match="0 and 1"):
         report = kseq.pack(tmp_path / "in" if is_folder else table, tmp_path / "packed", workers=0)
     with kseq.ShardDataset(report.path) as dataset:
