@@ -27,9 +27,9 @@ that to the list in `registry`, which finds the format of a path and gives the c
   labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `told_columns` (columns under unusual names, and of 0
   and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row for each box).
-- Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelstudio_tasks` (CSV exports,
-  choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO and CVAT), `brush_masks` (those of
-  Label Studio), `json_files` and `xml_files` (their files).
+- Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelled_images` (without boxes),
+  `labelstudio_tasks` (CSV exports, choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO
+  and CVAT), `brush_masks` (those of Label Studio), `json_files` and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).

@@ -475,3 +475,17 @@ def test_boxes_of_a_turned_photo_whose_annotation_says_no_size_are_told(
     report, found = pack(source)
     assert found["t.jpg"][0][1] == ([20, 10, 40, 40] if size == (100, 60) else [10, 20, 40, 40])
     assert any("upright" in note for note in report.image_notes) == is_told
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("has_several", [False, True])
+def test_categories_of_coco_that_say_no_place_are_labels(tmp_path: Path, is_folder: bool, has_several: bool) -> None:
+    annotations = [{"id": number, "image_id": 7 + number, "category_id": 2 - number % 2} for number in range(3)]
+    annotations += [{"id": 9, "image_id": 7, "category_id": 1, "bbox": []}] * has_several
+    path = write_coco(tmp_path / "in", annotations)
+    report = kseq.pack(path.parent if is_folder else path, tmp_path / "out", workers=0)
+    with kseq.ShardDataset(tmp_path / "out") as dataset:
+        found = {dataset.source(row): dataset[row]["labels" if has_several else "label"].tolist() for row in range(3)}
+    assert (report.class_names, report.boxes) == (("cat", "dog"), None)
+    assert found == ({"0.png": [1, 0], "1.png": [0], "2.png": [1]} if has_several else {"0.png": 1, "1.png": 0, "2.png": 1})
+    assert_says(report.notes[0], path, "labels")
