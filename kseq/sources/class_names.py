@@ -48,6 +48,8 @@ _STRUCTURE = re.compile(
     r"subjects?|sub|cases?|study|studies|series|scans?|sessions?|sites?|cameras?|cam|videos?|sequences?|seq|train(ing)?|val(id)?|"
     r"validation|test(ing)?"
 )
+# What systems add to the name of a copy.
+_COPY = re.compile(r"(?<=\S)(( - |[ _-])copy( ?\(?\d+\)?)?| \(\d+\))$", re.IGNORECASE)
 _LETTERS = re.compile(r"[a-z]+")
 
 
@@ -99,14 +101,14 @@ def is_structure_name(name: str) -> bool:
 
 
 def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The names of classes that differ in capitals, spaces, what is not seen, or zeros in front of a number alone.
+    """The names of classes that differ in capitals, spaces, what is not seen, zeros in front of a number, or ` copy` alone.
 
     Letters by themselves are classes of handwriting, `a` and `A` two of them.
     """
     groups: dict[str, list[str]] = {}
     for name in names:
         seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-        seen = seen.strip()
+        seen = _COPY.sub("", seen.strip())
         key = "_".join(re.split(r"[\s_-]+", seen.casefold())) if len(seen) > 1 and not WHOLE_NUMBER.fullmatch(seen) else seen
         groups.setdefault(str(int(key)) if WHOLE_NUMBER.fullmatch(key) else key, []).append(name)
     return (tuple(group) for group in groups.values() if len(group) > 1)

@@ -30,7 +30,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kseq.arguments import counted, spelled
+from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
 from kseq.sources.base import Source
@@ -152,6 +152,11 @@ def read_coco(
 def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
     lists = content if isinstance(content, dict) else {}
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
+    if missing and {"imgs", "anns"} <= lists.keys():
+        table = spelled_call("pack", "table.csv", "DATASET")
+        raise SourceError(
+            f"{path}: is COCO-Text (imgs, anns): list its boxes in a table: image,xmin,ymin,xmax,ymax,class, and {table}"
+        )
     if missing:
         records = "a list of objects with image and label"
         raise SourceError(

@@ -280,6 +280,9 @@ def _recognise_folder(path: str) -> SourceFormat:
         if source_format.is_folder is not None and source_format.is_folder(path):
             return source_format
     files = glob.glob(os.path.join(glob.escape(path), "*")) + glob.glob(os.path.join(glob.escape(path), "*", "*"))
+    # Beside a tar, img2dataset writes a table of what is in it.
+    tars = {os.path.splitext(file)[0] for file in files if file.lower().endswith(".tar")}
+    files = [file for file in files if file.lower().endswith(".tar") or os.path.splitext(file)[0] not in tars]
     for file in sorted(file for file in files if os.path.isfile(file)):
         for source_format in FORMATS:
             if source_format.in_folders and source_format.matches(file):
