@@ -6,9 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kseq.display.commands import option_words
-
-from .text import shell_word
+from .text import option_words, shell_word
 
 __all__ = ["OptionSpelling"]
 
