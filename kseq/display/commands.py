@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+from collections.abc import Sequence
 
-__all__ = ["as_operand", "shell_line", "shell_path", "shell_word"]
+__all__ = ["as_operand", "option_words", "shell_line", "shell_path", "shell_word"]
+
+# argparse takes what looks like a number for a value.
+_LIKE_OPTION = re.compile(r"-(?!(\d+|\d*\.\d+)$)")
 
 
 def shell_word(text: str) -> str:
@@ -28,6 +33,25 @@ def shell_path(path: str) -> str:
 def as_operand(path: str) -> str:
     """A path that no command takes for an option: one that begins with a dash gets its folder."""
     return f"./{path}" if path.startswith("-") else path
+
+
+def option_words(option: str, values: Sequence[str], *, is_each: bool = False) -> list[str]:
+    """An option with its values as words of a command; a value that would be taken for an option stands behind `=`.
+
+    Args:
+        option: The option, such as `--class-names`.
+        values: Its values; where there are none, the option stands alone.
+        is_each: Whether the option stands before each value, or before all of them.
+    """
+    words, is_open = ([] if values else [option]), False
+    for value in values:
+        if _LIKE_OPTION.match(value):
+            words.append(f"{option}={value}")
+            is_open = False
+        else:
+            words += [value] if is_open else [option, value]
+            is_open = not is_each
+    return words
 
 
 def shell_line(command: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.arguments import choice, path_or_url, path_text, spelled, whole
-from kseq.display.commands import as_operand
+from kseq.display.commands import as_operand, option_words
 from kseq.display.progress_bar import progress_shown
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
@@ -167,4 +167,4 @@ def _class_options(samples: ExportedSamples, field: str | None, labels: set[int]
     names = samples.fields[field].handler.class_names(samples.class_names)
     used = [names[number] for number in labels]
     are_odd = any(name != name.strip() or name.lower() == "nan" for name in used)
-    return ["--class-names", *names] if used and (are_odd or sort_class_names(used) != list(names)) else []
+    return option_words("--class-names", names) if used and (are_odd or sort_class_names(used) != list(names)) else []

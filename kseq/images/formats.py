@@ -40,6 +40,7 @@ __all__ = [
     "BROKEN",
     "FORMATS",
     "HEAD_BYTES",
+    "IMAGE_END",
     "IMAGE_SUFFIXES",
     "JPEG",
     "MAX_PIXELS",
@@ -127,6 +128,8 @@ FORMATS = (
 
 # Files whose names end so, in any case, count as images. Of several images of one sample, the first of these comes first.
 IMAGE_SUFFIXES = tuple(suffix for file_format in FORMATS for suffix in file_format.suffixes)
+IMAGE_END = f"(?i:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})"
+"""A regular expression for the end of the name of such a file."""
 STORED_SUFFIXES = tuple(suffix for file_format in FORMATS if file_format.is_stored for suffix in file_format.suffixes)
 
 _EXIF_ORIENTATION = 0x0112

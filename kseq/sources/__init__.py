@@ -8,8 +8,9 @@ that to the list in `registry`, which finds the format of a path and gives the c
 
 - Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`; `object_cells`), `celeba`,
   `imagenet`, `benchmarks` (other well-known collections, by `benchmark_lists`).
-- Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `dota`, `labelme`, `labelstudio`, `via` (and `via3`), `voc`,
-  `yolo`, `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
+- Boxes: `coco`, `coco_folder` (several of its files), `cvat` (and `cvat_tracks`), `dota`, `labelme`, `labelstudio`, `via`
+  (and `via3`), `voc`, `yolo`, `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in
+  `tool_dialects`).
 - Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet` (and
   `described_columns`), `lmdb_files` (and `caffe_datum`).
 - Pixels: `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `pixel_rows` (CSV files of pixels, in
@@ -18,17 +19,18 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Of COCO: `coco_keypoints`, `coco_panoptic`. `point_names`: which keypoints are left and right. `object_masks`: masks of
   outlined objects, `masked_source`: sources that have them. `object_pngs`: a PNG for each object.
 - `listing`: the names in a folder or a zip, by which all formats are told. What is no tree of class folders: `layouts`,
-  `no_classes` (folders that are called like none), `tool_layouts` (known tools that are not read).
+  `beside_images` (masks, pairs, tables), `no_classes` (folders that are called like none), `tool_layouts` (known tools that
+  are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
   labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
-- Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
-  for each box).
-- Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelstudio_tasks` (CSV exports,
-  choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO and CVAT), `brush_masks` (those of
-  Label Studio), `json_files` and `xml_files` (their files).
+- Tables: `table_files` (CSV, JSON Lines, Parquet), `told_columns` (columns under unusual names, and of 0
+  and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row for each box).
+- Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelled_images` (without boxes),
+  `labelstudio_tasks` (CSV exports, choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO
+  and CVAT), `brush_masks` (those of Label Studio), `json_files` and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).

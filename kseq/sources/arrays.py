@@ -59,7 +59,9 @@ from kseq.sources.text import decode_name
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images", "check_map"]
 
-_USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets", "target")}
+_USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets", "target", "ans")}
+# What numpy.savez calls arrays that nobody named.
+_UNNAMED = {"image": "arr_0", "label": "arr_1"}
 _BY_SPLIT = (
     *((f"{{}}/{image}", f"{{}}/{label}") for image in _USUAL["image"] for label in _USUAL["label"]),
     ("x_{}", "y_{}"),
@@ -255,7 +257,9 @@ def _choose_columns(path: str, columns: Columns, arrays: Mapping[str, StoredArra
     if suffix.lower() == ".npy" and not columns.image and not by_split:
         columns = replace(columns, image=(stem,))
     if not by_split:
-        yield None, find_columns(columns, path, names, _USUAL)
+        is_unnamed = set(names) <= set(_UNNAMED.values())
+        usual = {role: (*known, _UNNAMED[role]) if is_unnamed else known for role, known in _USUAL.items()}
+        yield None, find_columns(columns, path, names, usual, hint=_label_hint(columns, arrays))
         return
     if columns.label or has_targets(columns) or columns.split or columns.group or columns.sample_weight:
         raise SourceError(
@@ -264,6 +268,16 @@ def _choose_columns(path: str, columns: Columns, arrays: Mapping[str, StoredArra
         )
     for image, (split, label) in by_split.items():
         yield split, replace(columns, image=(image,), label=label)
+
+
+def _label_hint(columns: Columns, arrays: Mapping[str, StoredArray]) -> str:
+    """What packs a file without an array of labels of a usual name."""
+    lengths = {array.shape[0] for array in arrays.values() if len(array.shape) > 2}
+    numbers = [name for name, array in arrays.items() if array.dtype.kind in "iu" and array.shape[:1] == array.shape]
+    labels = [name for name in numbers if arrays[name].shape[0] in lengths]
+    if labels:
+        return f"; {spelled('columns.label', labels[0])} packs classes"
+    return "" if len(arrays) > 1 or columns.image else "; with labels of another file: kseq.pack((images, labels), ...)"
 
 
 def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[str, tuple[str, str | None]]:

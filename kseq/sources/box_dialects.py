@@ -24,7 +24,10 @@ __all__ = ["IMAGE_COLUMNS", "BoxDialect", "BoxRow", "find_box_dialect", "read_ro
 _DELIMITERS = ",;\t|"
 _ONE_CLASS = "object"
 _CLASSES = ("class", "label", "class_name", "category", "labelname", "name")
-IMAGE_COLUMNS = ("image_id", "image", "filename", "file_name", "path", "img")
+IMAGE_COLUMNS = ("image_id", "image", "filename", "file_name", "path", "img", "image_name")
+# Of the wheat detection of 2021, a row for each image.
+_BOXES_STRING, _NO_BOX = "boxesstring", "no_box"
+_FOURS = re.compile(r"\s*[\d.]+(\s+[\d.]+){3}(\s*;\s*[\d.]+(\s+[\d.]+){3})*\s*;?")
 _SETS = ("train", "training", "validation", "valid", "val", "test", "unassigned")
 _MOST_LETTERS = 1 << 28
 
@@ -64,14 +67,14 @@ class BoxDialect:
 
     Attributes:
         matches: Whether a file is of it.
-        read: What a row says; given the names of the columns and the cells; raises ImageError.
+        read: What a row says, of several boxes a list; given the names of the columns and the cells; raises ImageError.
         has_names: Whether the first line has the names of columns.
         in_shares: Whether boxes are in shares of the image.
         note: What a user should know.
     """
 
     matches: Callable[[_Lines], bool]
-    read: Callable[[Mapping[str, str], Sequence[str]], BoxRow]
+    read: Callable[[Mapping[str, str], Sequence[str]], BoxRow | list[BoxRow]]
     has_names: bool = True
     in_shares: bool = False
     note: str = ""
@@ -106,6 +109,20 @@ def _read_bbox_column(row: Mapping[str, str], _: Sequence[str]) -> BoxRow:
     if row.get("width", "").isdecimal() and row.get("height", "").isdecimal():
         size = int(row["height"]), int(row["width"])
     return BoxRow(image, name, [x, y, x + width, y + height], size=size)
+
+
+def _is_boxes_string(lines: _Lines) -> bool:
+    by_name = dict(zip((name.lower() for name in lines.names), lines.first, strict=False))
+    cell = by_name.get(_BOXES_STRING, "")
+    return any(map(lines.has, IMAGE_COLUMNS)) and (cell == _NO_BOX or _FOURS.fullmatch(cell) is not None)
+
+
+def _read_boxes_string(row: Mapping[str, str], _: Sequence[str]) -> BoxRow | list[BoxRow]:
+    image = next(row[name] for name in IMAGE_COLUMNS if name in row)
+    cell = row[_BOXES_STRING].strip()
+    if is_missing(cell) or cell.lower() == _NO_BOX:
+        return BoxRow(image)
+    return [BoxRow(image, _ONE_CLASS, check_box(box.split(), f"its {_BOXES_STRING}")) for box in cell.strip(";").split(";")]
 
 
 def _is_retinanet(lines: _Lines) -> bool:
@@ -152,6 +169,11 @@ _DIALECTS = (
         _is_open_images, _read_open_images, in_shares=True, note="its corners are taken for shares, as Open Images has them"
     ),
     BoxDialect(_is_bbox_column, _read_bbox_column, note="its column bbox is taken for [x, y, width, height] in pixels"),
+    BoxDialect(
+        _is_boxes_string,
+        _read_boxes_string,
+        note="its column BoxesString is taken for x1 y1 x2 y2; x1 y1 ...",
+    ),
     BoxDialect(_is_retinanet, _read_retinanet, has_names=False, note="is taken for RetinaNet's: path, x1, y1, x2, y2, class"),
     BoxDialect(
         _is_automl,

@@ -6,6 +6,7 @@ The rules, besides those of `kseq/sources/annotated_images.py`:
   are those of `class-descriptions*.csv` beside it. Boxes around groups (`IsGroupOf`) are boxes. Images lie beside the file, or
   in a folder called like the split in its name.
 - A column `bbox` of `[x, y, width, height]` in pixels, a row for each box (Kaggle's wheat): a line says that it is read so.
+- A column `BoxesString` of `x1 y1 x2 y2` with semicolons between boxes, or `no_box` (the wheat detection of 2021).
 - RetinaNet's, without names of columns: path, x1, y1, x2, y2, class; a row without corners is an image without a box.
 - Google AutoML's, without names of columns: set, path, class, and corners in shares. The set is TRAIN, VALIDATION or TEST, or
   UNASSIGNED; a row of a set, a path and a class alone is an image with a label.
@@ -32,12 +33,10 @@ from kseq.sources.box_dialects import IMAGE_COLUMNS, BoxDialect, BoxRow, find_bo
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.column_roles import Columns
 from kseq.sources.file_sets import split_from_name
-from kseq.sources.named_files import NamedFiles
+from kseq.sources.labelled_images import label_images
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.split_names import SPLITS
-from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
-from kseq.sources.url_files import FileSizes
 
 __all__ = ["BOX_TABLE"]
 
@@ -72,7 +71,10 @@ def _open(request: SourceRequest) -> Source:
         raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
     notes = [f"{path}: {dialect.note}"]
     if not grouped.has_boxes and grouped.labels:
-        return _labelled(request, root, grouped, [*notes, f"{path}: has no box: the classes are the labels of the images"])
+        labels = [list(dict.fromkeys(row.class_name for row in image.rows)) for image in grouped.images.values()]
+        images = [_labelled(root, image, own) for image, own in zip(grouped.images.values(), labels, strict=True)]
+        notes.append(f"{path}: has no box: the classes are the labels of the images")
+        return label_images(request, path, root, images, [own[:1] for own in labels], notes=notes)
     names, split = _described(path), split_from_name(os.path.basename(path))
     images = [_annotated(root, image, dialect, names, split) for image in grouped.images.values()]
     folders = ("images", *(word for word in re.findall("[a-z]+", os.path.basename(path).lower()) if word in SPLITS))
@@ -111,18 +113,19 @@ class _Grouped:
             return
         values = dict(zip(names, cells, strict=False))
         try:
-            row = self.dialect.read(values, cells)
+            found = self.dialect.read(values, cells)
         except (ImageError, ValueError, KeyError) as error:
             known = next((cell for cell in cells if cell.lower().endswith(IMAGE_SUFFIXES)), None)
             name = known or next((values[name] for name in ("imageid", *IMAGE_COLUMNS) if values.get(name)), f"row {number}")
             self._fault(name, f"row {number}: {error}")
             return
-        if not row.image:
-            self._fault(f"row {number}", f"row {number} names no image")
-            return
-        self.has_boxes |= row.box is not None
-        self.labels |= row.box is None and bool(row.class_name)
-        self.images.setdefault(row.image, _Image(row.image)).rows.append(row)
+        for row in found if isinstance(found, list) else [found]:
+            if not row.image:
+                self._fault(f"row {number}", f"row {number} names no image")
+                return
+            self.has_boxes |= row.box is not None
+            self.labels |= row.box is None and bool(row.class_name)
+            self.images.setdefault(row.image, _Image(row.image)).rows.append(row)
 
     def _fault(self, name: str, reason: str) -> None:
         image = self.images.setdefault(name, _Image(name))
@@ -166,32 +169,11 @@ def _described(path: str) -> dict[str, str]:
     return {}
 
 
-def _labelled(request: SourceRequest, root: str, grouped: _Grouped, notes: Sequence[str]) -> TableSource:
-    """Images with a label each."""
-    images = grouped.images.values()
-    labels = [list(dict.fromkeys(row.class_name for row in image.rows)) for image in images]
-    faults = [
-        image.fault or (f"has {len(own)} labels, {', '.join(own)[:40]}" if len(own) > 1 else None)
-        for image, own in zip(images, labels, strict=True)
-    ]
-    cells = {
-        "image": SpooledColumn(_local(root, image.name) for image in images),
-        "label": SpooledColumn(next(iter(own), None) for own in labels),
-        "split": SpooledColumn(next((row.split for row in image.rows), None) for image in images),
-    }
-    files = NamedFiles(root, FileSizes(root, request.follow_links, request.storage_options), request.suffix)
-    columns = Columns(image="image", label="label", split="split")
-    return TableSource.of_cells(
-        request.path,
-        root,
-        files,
-        columns,
-        cells,
-        SpooledColumn(faults),
-        request.class_names,
-        storage_options=request.storage_options,
-        notes=notes,
-    )
+def _labelled(root: str, image: _Image, labels: Sequence[str]) -> AnnotatedImage:
+    """An image of the labels that its rows say, of which one is allowed."""
+    several = f"has {len(labels)} labels, {', '.join(labels)[:40]}" if len(labels) > 1 else None
+    split = image.rows[0].split if image.rows else None
+    return AnnotatedImage(_local(root, image.name), split=split, rejection=image.fault or several)
 
 
 BOX_TABLE = SourceFormat(

@@ -20,11 +20,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from kseq.arguments import counted
 from kseq.errors import SourceError
-from kseq.images.formats import IMAGE_SUFFIXES, PNG
+from kseq.images.formats import IMAGE_END, IMAGE_SUFFIXES, PNG
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
 from kseq.sources.listing import Listing
@@ -45,6 +46,8 @@ _LISTS = {
     "list_bbox_celeba": "boxes",
     "identity_celeba": "identity",
 }
+_PARTITION = re.compile(rf"\S+{IMAGE_END}\s*[,\s]\s*[0-2]\s*$")
+_LOOKED_AT = 3
 _FILE_NAMES = r"(list_(attr|landmarks|landmarks_align|bbox)_celeba|list_eval_partition|identity_celeba)\.(txt|csv)"
 _FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_celeba", "img_align_celeba_png", "images", "")
 _SPLITS = {"0": "train", "1": "val", "2": "test"}
@@ -111,7 +114,15 @@ def _open(request: SourceRequest) -> TableSource:
 
 
 def _is_folder(listing: Listing) -> bool:
-    return bool(_find_lists(listing.path))
+    lists = _find_lists(listing.path)
+    if list(lists) != ["split"]:
+        return bool(lists)
+    # DeepFashion has a list of this name too.
+    try:
+        with open_text(lists["split"]) as file:
+            return any(_PARTITION.match(line) for line in islice(file, _LOOKED_AT))
+    except (OSError, UnicodeError):
+        return False
 
 
 CELEBA = SourceFormat(

@@ -40,6 +40,7 @@ _SHOWN = 5
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
+_PACKED_ARRAYS = (".npz", ".h5", ".hdf5")
 _ARRAY_OF_IMAGES = re.compile(r"((train|test|val)_?)?(x|images?|data)(_?(train|test|val))?\.npy", re.IGNORECASE)
 
 # Folders of images of nothing, in Caltech101 and Caltech256.
@@ -99,7 +100,7 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
     splits = _find_splits(tree, top, has_classes=has_classes)
     outside = (*levels, *((top,) if splits else ()))
     folders = tuple(splits) or ((None, top),)
-    notes = (f"{top.path}: counts as the top, since all images lie in it",) if levels else ()
+    notes = (f"{top.path}: counts as the top, since all images lie in it{_unused(tree, levels)}",) if levels else ()
     if not has_classes:
         return ClassFolders(folders, outside, (), notes)
     names = [entry.name for _, folder in folders for entry in tree.folders(folder)]
@@ -117,6 +118,12 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
         )
     class_order = _order_classes(tree.root, sort_class_names(found), given)
     return ClassFolders(folders, outside, class_order, notes, has_inner_splits)
+
+
+def _unused(tree: Tree, levels: Sequence[Entry]) -> str:
+    """Which folders beside the top are not used."""
+    names = [entry.name for level in levels for entry in tree.folders(level) if _holds_annotations(tree, entry)]
+    return f"; {', '.join(names)} beside it {'holds' if len(names) == 1 else 'hold'} no image, and is not used" if names else ""
 
 
 def _clutter(class_names: Iterable[str]) -> Iterator[str]:
@@ -140,11 +147,20 @@ def _lone_folder(tree: Tree, folder: Entry) -> Entry | None:
     """The folder in which all images of a folder lie, if it holds folders and no image itself."""
     entries = tree.entries(folder)
     folders = [entry for entry in entries if entry.is_folder]
+    if len(folders) > 1:
+        folders = [entry for entry in folders if not _holds_annotations(tree, entry)]
     if len(folders) != 1 or any(map(is_named_like_image, entries)):
         return None
     inner = tree.entries(folders[0])
     has_folder = any(entry.is_folder for entry in inner)
     return folders[0] if has_folder and not any(map(is_named_like_image, inner)) else None
+
+
+def _holds_annotations(tree: Tree, folder: Entry) -> bool:
+    """Whether a folder is called like no class, holds something, and no image: annotations beside the folder of images."""
+    if not is_no_class_name(folder.name) or not tree.entries(folder):
+        return False
+    return not any(map(is_named_like_image, tree.files(folder)))
 
 
 def _enter_wrapping_folders(tree: Tree, class_names: Sequence[str]) -> Iterator[Entry]:
@@ -239,5 +255,17 @@ def _other_contents(tree: Tree) -> str:
             else ("kseq.pack((images, labels), ...) packs two arrays")
         )
         return f" (but {counted(len(arrays), 'array', 'arrays')}: {call})"
+    packed = [entry.path for entry in entries if entry.name.lower().endswith(_PACKED_ARRAYS)]
+    if packed:
+        call = spelled_call("pack", os.path.join(tree.root, packed[0]), "DATASET")
+        return (
+            f" (but {counted(len(packed), 'file of arrays', 'files of arrays')}: {call} packs one; images and labels in two: "
+            "kseq.pack((images, labels), ...))"
+        )
     num_images = sum(map(is_named_like_image, entries))
-    return f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes)" if num_images else ""
+    if not num_images:
+        return ""
+    return (
+        f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes, and a table with image,label "
+        "those whose names say the class)"
+    )

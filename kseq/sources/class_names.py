@@ -22,6 +22,7 @@ __all__ = [
     "compose_class_name",
     "folder_class_name",
     "is_no_class_name",
+    "is_structure_name",
     "like_names",
     "merge_whole_names",
     "sort_class_names",
@@ -40,6 +41,16 @@ _NO_CLASS = re.compile(
     r"obj_\w+_data|meta|splits?|default)s?\d*",
     re.IGNORECASE,
 )
+
+# Words in the names of folders that are parts of a collection: `images_001`, `train_v2`, `HAM10000_images_part_1`.
+_STRUCTURE = re.compile(
+    r"images?|imgs?|photos?|pictures?|pics|frames?|jpe?gs?|pngs?|data|datasets?|files|parts?|shards?|batch(es)?|folds?|patients?|"
+    r"subjects?|sub|cases?|study|studies|series|scans?|sessions?|sites?|cameras?|cam|videos?|sequences?|seq|train(ing)?|val(id)?|"
+    r"validation|test(ing)?"
+)
+# What systems add to the name of a copy.
+_COPY = re.compile(r"(?<=\S)(( - |[ _-])copy( ?\(?\d+\)?)?| \(\d+\))$", re.IGNORECASE)
+_LETTERS = re.compile(r"[a-z]+")
 
 
 def compose_class_name(name: str) -> str:
@@ -80,15 +91,24 @@ def is_no_class_name(name: str) -> bool:
     return _NO_CLASS.fullmatch(name) is not None
 
 
+def is_structure_name(name: str) -> bool:
+    """Whether folders of this name may be parts of a collection: it has a word that says so, or it is a number.
+
+    A class may be called so too (`cat images`): it says something only beside a file that says what the classes are.
+    """
+    words = _LETTERS.findall(name.lower())
+    return any(map(_STRUCTURE.fullmatch, words)) if words else name.isdecimal()
+
+
 def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The names of classes that differ in capitals, spaces, what is not seen, or zeros in front of a number alone.
+    """The names of classes that differ in capitals, spaces, what is not seen, zeros in front of a number, or ` copy` alone.
 
     Letters by themselves are classes of handwriting, `a` and `A` two of them.
     """
     groups: dict[str, list[str]] = {}
     for name in names:
         seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-        seen = seen.strip()
+        seen = _COPY.sub("", seen.strip())
         key = "_".join(re.split(r"[\s_-]+", seen.casefold())) if len(seen) > 1 and not WHOLE_NUMBER.fullmatch(seen) else seen
         groups.setdefault(str(int(key)) if WHOLE_NUMBER.fullmatch(key) else key, []).append(name)
     return (tuple(group) for group in groups.values() if len(group) > 1)

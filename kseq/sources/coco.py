@@ -6,6 +6,7 @@ The rules:
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
   is taken. An annotation with none of these is left out, and counted. Where `bbox_mode` (detectron's) or the `area` of every
   box say that boxes are x1, y1, x2, y2, they are read so, and a line says it.
+- Where no annotation has a box, an outline or keypoints (iNaturalist), their classes are labels of the images.
 - Annotations of crowds (`iscrowd`) are left out, and counted. An image without annotations has no boxes.
 - Outlines (`segmentation`: polygons, run lengths, compressed or not) become a mask if `Columns(mask=...)` asks for one; see
   `kseq/sources/object_masks.py`. Else a line says that they were not used.
@@ -29,13 +30,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kseq.arguments import counted, spelled
+from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
+from kseq.sources.base import Source
 from kseq.sources.coco_keypoints import find_keypoints, read_points
 from kseq.sources.coco_panoptic import MOST_SEGMENTS, id_text, is_panoptic, read_panoptic
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.json_files import read_json
+from kseq.sources.labelled_images import label_images
 from kseq.sources.object_masks import describe_masks, describe_unused
 from kseq.sources.point_names import describe_outside
 from kseq.sources.run_lengths import mask_box, plain_mask
@@ -56,7 +59,7 @@ class CocoSource(AnnotatedSource):
     """The images that a COCO file names, in the order of the file."""
 
     @classmethod
-    def open(cls, request: SourceRequest) -> CocoSource:
+    def open(cls, request: SourceRequest) -> Source:
         """Open an annotation file as a source.
 
         Raises:
@@ -66,6 +69,10 @@ class CocoSource(AnnotatedSource):
         check_is_file(path, "coco")
         root = check_root(path, request.image_root)
         content = read_coco(path, request.class_names, mask=mask_of_objects(request.columns), root=root)
+        if content.labels is not None:
+            return label_images(
+                request, path, root, content.images, content.labels, class_names=content.class_names, notes=content.notes
+            )
         return cls.of(
             request,
             path,
@@ -87,6 +94,7 @@ class CocoContent(NamedTuple):
         facts: What was counted, by the names in `kseq.storage.box_counts`.
         notes: What a user should know.
         keypoints: The field of the keypoints of objects; None if none are stored.
+        labels: The classes of each image, where no annotation says where an object is; None if one does.
     """
 
     images: list[AnnotatedImage]
@@ -94,6 +102,7 @@ class CocoContent(NamedTuple):
     facts: Counter[str]
     notes: list[str]
     keypoints: Field | None
+    labels: list[list[str]] | None = None
 
 
 def read_coco(
@@ -134,12 +143,20 @@ def read_coco(
             f"such as {reader.first_id!r}: no annotation belongs to an image"
         )
     notes = reader.notes(path, lists["categories"] if class_names is None else ())
-    return CocoContent(images, list(categories.values()), reader.facts, notes, keypoints)
+    labels = reader.labels if reader.has_labels else None
+    if labels is not None:
+        notes.append(f"{path}: its annotations say no place in their images: they are the labels of these")
+    return CocoContent(images, list(categories.values()), reader.facts, notes, keypoints, labels)
 
 
 def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
     lists = content if isinstance(content, dict) else {}
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
+    if missing and {"imgs", "anns"} <= lists.keys():
+        table = spelled_call("pack", "table.csv", "DATASET")
+        raise SourceError(
+            f"{path}: is COCO-Text (imgs, anns): list its boxes in a table: image,xmin,ymin,xmax,ymax,class, and {table}"
+        )
     if missing:
         records = "a list of objects with image and label"
         raise SourceError(
@@ -182,6 +199,7 @@ class _Annotations:
         keypoints: The field of keypoints; None if none are stored.
         num_outlines: How many objects have outlines that are not used.
         are_corners: Whether boxes are x1, y1, x2, y2.
+        labels: For each image the classes of its annotations that say no place, as of iNaturalist.
     """
 
     def __init__(
@@ -198,6 +216,8 @@ class _Annotations:
         self.num_outside = self.num_outlines = 0
         self.facts: Counter[str] = Counter()
         self.are_corners = False
+        self.labels: list[list[str]] = []
+        self._found_place = False
         self.num_strangers, self.num_keypoints = 0, 0
         self.stranger: Any = None
         self.first_id: Any = None
@@ -228,7 +248,13 @@ class _Annotations:
         for number, image in enumerate(images, 1):
             yield self._image(number, image, by_image, used)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether annotations are labels of whole images: none of them says a place."""
+        return any(self.labels) and not self._found_place
+
     def _image(self, number: int, image: Any, by_image: Mapping[str, Sequence[Any]], used: set[str]) -> AnnotatedImage:
+        self.labels.append([])
         entry = image if isinstance(image, dict) else {}
         name, key = _file_name(entry), id_text(entry.get("id"))
         if not isinstance(name, str) or not name or "id" not in entry:
@@ -265,10 +291,13 @@ class _Annotations:
                 "which its PNG has for colours"
             )
         if _is_crowd(annotation):
+            self._found_place = True
             self.facts["crowd"] += 1
             return None
+        self._found_place |= any(annotation.get(place) for place in ("bbox", "segmentation", "keypoints"))
         box = self._box(annotation, what)
         if box is None:
+            self.labels[-1].append(self._categories[key])
             self.facts["shapeless"] += 1
             return None
         self._used.add(key)

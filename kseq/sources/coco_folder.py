@@ -30,6 +30,7 @@ from kseq.sources.coco import CocoSource, read_coco
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
+from kseq.sources.labelled_images import label_images
 from kseq.sources.layouts import COCO_NAME, find_layout, looks_like_coco
 from kseq.sources.listing import Listing, read_ends
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -54,6 +55,8 @@ def _open(request: SourceRequest) -> Source:
     if not files:
         raise SourceError(f"{folder}: has no JSON file of COCO, in itself or in a folder in it")
     images: list[AnnotatedImage] = []
+    labels: list[list[str]] = []
+    has_boxes = False
     class_names: dict[str, None] = {}
     facts: Counter[str] = Counter()
     notes: list[str] = []
@@ -69,6 +72,8 @@ def _open(request: SourceRequest) -> Source:
         name = os.path.relpath(file, folder).replace(os.sep, "/")
         split, place = split_from_name(name), _image_folder(folder, file, content.images)
         images += [_placed(image, place, split) for image in content.images]
+        labels += content.labels or [[] for _ in content.images]
+        has_boxes |= content.labels is None and bool(content.facts or any(image.objects for image in content.images))
         class_names |= dict.fromkeys(content.class_names)
         facts += content.facts
         notes += content.notes
@@ -81,6 +86,8 @@ def _open(request: SourceRequest) -> Source:
             f"{folder}: {counted(num_others, 'image is', 'images are')} named by none of its JSON files, and not packed"
         )
     root = folder if request.root is None else request.root
+    if any(labels) and not has_boxes:
+        return label_images(request, folder, root, images, labels, class_names=list(class_names), notes=notes)
     points = _common_keypoints(folder, keypoints, notes)
     if points is None:
         images = [image._replace(objects=[found._replace(points=None) for found in image.objects]) for image in images]

@@ -23,6 +23,7 @@ __all__ = [
     "Columns",
     "describe_unused_columns",
     "find_columns",
+    "find_usual",
     "has_targets",
     "image_columns",
     "image_field_names",
@@ -31,6 +32,7 @@ __all__ = [
     "mask_of_objects",
     "mirror_order",
     "pixel_columns",
+    "unused_annotations",
     "used_columns",
     "value_columns",
 ]
@@ -222,10 +224,15 @@ def has_targets(columns: Columns) -> bool:
     return bool(columns.targets) or len(columns.image) > 1 or any(_column_of(columns, kind) is not None for kind in kinds)
 
 
+def unused_annotations(names: Sequence[str], columns: Columns) -> list[str]:
+    """The columns that are called like annotations and that nothing is read from."""
+    used = {name for _, name in used_columns(columns)}
+    return [name for name in dict.fromkeys(names) if name not in used and _ANNOTATIONS.search(name)]
+
+
 def describe_unused_columns(path: str, names: Sequence[str], columns: Columns) -> list[str]:
     """What to say of columns that look like annotations and that nothing is read from."""
-    used = {name for _, name in used_columns(columns)}
-    unused = [name for name in names if name not in used and _ANNOTATIONS.search(name)]
+    unused = unused_annotations(names, columns)
     options = ", ".join(spelled(f"columns.{role}") for role in ("boxes", "mask", "targets"))
     return [f"{path}: not packed: column {', '.join(unused[:5])} ({options} pack more)"] if unused else []
 
@@ -254,7 +261,9 @@ def value_columns(columns: Columns) -> list[str]:
     return list(dict.fromkeys(name for _, name in used_columns(columns) if name not in pixel_columns(columns)))
 
 
-def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL) -> Columns:
+def find_columns(
+    columns: Columns, path: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL, hint: str = ""
+) -> Columns:
     """Find the columns in a source: images and labels by their usual names if they are not named.
 
     Args:
@@ -262,6 +271,7 @@ def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mappi
         path: The source, for messages.
         names: The columns of the source.
         usual: The usual names of images and labels in such a source.
+        hint: What packs the source, for a refusal where it has no label.
 
     Returns:
         The columns with names for the images; the label is None if there is none.
@@ -269,8 +279,10 @@ def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mappi
     Raises:
         SourceError: If the source lacks a column.
     """
-    image: tuple[_NamedColumn, ...] = columns.image or _find_usual(columns, path, "image", names, usual)
-    label = columns.label if columns.label is not None else next(iter(_find_usual(columns, path, "label", names, usual)), "")
+    image: tuple[_NamedColumn, ...] = columns.image or _find_usual(columns, path, "image", names, usual, "")
+    label = (
+        columns.label if columns.label is not None else next(iter(_find_usual(columns, path, "label", names, usual, hint)), "")
+    )
     found = replace(columns, image=image, label=label or None)
     for role, name in used_columns(found):
         if name not in names:
@@ -282,19 +294,23 @@ def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mappi
 
 
 def _find_usual(
-    columns: Columns, path: str, role: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]
+    columns: Columns, path: str, role: str, names: Sequence[str], usual: Mapping[str, Sequence[str]], hint: str
 ) -> tuple[str, ...]:
     """The first column with a usual name; nothing if there is none, and samples hold something to learn besides a label."""
     # Classes of boxes are often called as labels are.
-    free = [name for name in names if name != columns.box_labels]
-    found = tuple(name for name in usual[role] if name in free)[:1] or _find_in_capitals(usual[role], free)
+    found = find_usual(role, [name for name in names if name != columns.box_labels], usual)
     if not found and (role == "image" or not has_targets(columns)):
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
             f"{path}: which column is the {role}? No column is called {', '.join(usual[role])}, its columns are "
-            f"{_listed(names)}: name it by {spelled(f'columns.{role}')}{none}"
+            f"{_listed(names)}: name it by {spelled(f'columns.{role}')}{none}{hint}"
         )
     return found
+
+
+def find_usual(role: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL) -> tuple[str, ...]:
+    """The first column that is called as those of images or of labels usually are; nothing if there is none."""
+    return tuple(name for name in usual[role] if name in names)[:1] or _find_in_capitals(usual[role], names)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The XML file that CVAT writes for images ("CVAT for images 1.1"): images, and the shapes in them.
+"""The XML file that CVAT writes for images ("CVAT for images 1.1"): images, and the shapes in them; or for a video.
 
 The rules:
 
@@ -7,6 +7,7 @@ The rules:
 - `xtl`, `ytl`, `xbr`, `ybr` become x1, y1, x2, y2; of a turned box, a polygon, an ellipse, a mask or a line that ends where it
   begins, the box around it is taken. Points, other lines, cuboids and skeletons are left out, and counted; so are tags.
 - All that has a box becomes a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
+- The file of a video ("CVAT for video 1.1") has tracks in place of images: see `kseq/sources/cvat_tracks.py`.
 - Classes are the labels of the task in their order, else sorted by name. A subset called as a split is one.
 
 Source: CVAT's documentation, "XML annotation format".
@@ -25,6 +26,7 @@ from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, unused_outlines
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.listing import Listing
+from kseq.sources.cvat_tracks import read_tracks
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.run_lengths import row_runs_box
 from kseq.sources.shape_outlines import (
@@ -79,10 +81,11 @@ class CvatSource(AnnotatedSource):
             annotations = read_xml(path)
         except ImageError as error:
             raise SourceError(f"{path}: {error}") from error
-        if annotations.find("track") is not None:
-            raise SourceError(f"{path}: is CVAT's file of a video (track), allowed is that of images: export it as such")
         facts: Counter[str] = Counter()
-        images = [_image(root, number, element, facts) for number, element in enumerate(annotations.findall("image"), 1)]
+        if annotations.find("track") is not None:
+            images = read_tracks(path, root, annotations, facts, _object)
+        else:
+            images = [_image(root, number, element, facts) for number, element in enumerate(annotations.findall("image"), 1)]
         labels = [(label.findtext("name") or "").strip() for label in annotations.iter("label")]
         found = {found.class_name for image in images for found in image.objects}
         names = list(dict.fromkeys([*filter(None, labels), *sort_class_names(found)]))

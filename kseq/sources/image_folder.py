@@ -7,6 +7,7 @@ The rules:
 - Columns have the roles that a table of paths gives them. Without options, a column `objects` of
   `{"bbox": ..., "categories": ...}` gives boxes, `[x, y, width, height]` in pixels each.
 - The outermost folder on the way to an image that is called like a split is its split.
+- Roboflow's `_classes.csv`, with `filename` and columns of 0 and 1, is such a table too: see `told_columns`.
 - Columns that only some tables have are missing in the rows of the others. Images that no table names are not packed; a
   line counts them.
 
@@ -21,9 +22,9 @@ from dataclasses import replace
 from typing import Any
 
 from kseq.arguments import counted
-from kseq.errors import SourceError
+from kseq.errors import SourceError, tell
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, used_columns
+from kseq.sources.column_roles import USUAL, Columns, find_columns, find_usual, image_columns, pixel_columns, used_columns
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
@@ -33,12 +34,15 @@ from kseq.sources.split_names import describe_unused_split, is_split_column, spl
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Table, table_format
+from kseq.sources.told_columns import ONE_HOT, ToldColumns, propose, tell_one_hot
 from kseq.sources.url_files import FileSizes
 
 __all__ = ["IMAGE_FOLDER"]
 
 _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _FILE_NAME, _SPLIT = "file_name", "(split)"
+# The table of several labels that Roboflow writes, and its column of images.
+_CLASSES, _FILENAME = "_classes.csv", "filename"
 _BOXES, _BOX_LABELS = "(boxes)", "(box labels)"
 _MOST_FOLDERS = 1000
 
@@ -57,20 +61,20 @@ def _open(request: SourceRequest) -> TableSource:
     notes: list[str] = []
     has_objects = request.columns == Columns() and OBJECTS in names
     wanted = Columns(image=_FILE_NAME, label="") if has_objects else request.columns
-    columns = find_columns(wanted, path, names, {**USUAL, "image": (_FILE_NAME,)})
-    asked = dict.fromkeys([name for _, name in used_columns(columns)] + [OBJECTS] * has_objects)
+    image = _FILE_NAME if _FILE_NAME in names else _FILENAME
+    others = [name for name in names if name != image and not is_split_column(name)]
+    cells, faults = _read(tables, others) if wanted == Columns() and not find_usual("label", names) else ({}, SpooledColumn())
+    told = tell_one_hot(path, wanted, cells, faults) or ToldColumns(wanted)
+    known = [*names, *([ONE_HOT] if told.one_hot else [])]
+    columns = find_columns(told.columns, path, known, {**USUAL, "image": (image,)}, hint=propose(cells))
+    for line in told.lines:
+        tell(line)
+    asked = [name for _, name in used_columns(columns)] + [OBJECTS] * has_objects
     unused = [name for name in names if columns.split is None and is_split_column(name) and name not in asked]
-    asked |= dict.fromkeys(unused)
-    cells = {name: SpooledColumn() for name in (*asked, _SPLIT)}
-    faults = SpooledColumn()
-    for folder, table in tables:
-        own = table.read([name for name in asked if name in table.names], faults_of := SpooledColumn())
-        faults.extend(faults_of)
-        for name in asked:
-            column: Any = own[name] if name in own else [None] * len(faults_of)
-            cells[name].extend(_below(folder, column) if name in pixel_columns(columns) else column)
-        images: Any = own.get(image_columns(columns)[0], [None] * len(faults_of))
-        cells[_SPLIT].extend(split_of_path(str(name)) for name in _below(folder, images))
+    pixels = pixel_columns(columns)
+    cells, faults = _read(tables, [name for name in dict.fromkeys([*asked, *told.one_hot, *unused]) if name != ONE_HOT], pixels)
+    cells = told.with_classes(cells)
+    cells[_SPLIT] = SpooledColumn(split_of_path(str(name)) for name in cells[image_columns(columns)[0]])
     notes += [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
     if columns.split is None:
         columns = replace(columns, split=_SPLIT)
@@ -90,19 +94,35 @@ def _open(request: SourceRequest) -> TableSource:
         columns,
         cells,
         faults,
-        request.class_names,
+        told.class_names if request.class_names is None else request.class_names,
+        target_classes=told.target_classes,
         storage_options=request.storage_options,
         notes=notes,
     )
 
 
+def _read(
+    tables: Sequence[tuple[str, Table]], names: Sequence[str], pixels: Sequence[str] = ()
+) -> tuple[dict[str, SpooledColumn], SpooledColumn]:
+    """The cells of some columns of all tables, and for each row why it cannot be read; `pixels` are paths of files."""
+    cells: dict[str, SpooledColumn] = {name: SpooledColumn() for name in names}
+    faults = SpooledColumn()
+    for folder, table in tables:
+        own = table.read([name for name in names if name in table.names] or table.names[:1], faults_of := SpooledColumn())
+        faults.extend(faults_of)
+        for name in names:
+            column: Any = own[name] if name in own else [None] * len(faults_of)
+            cells[name].extend(_below(folder, column) if name in pixels else column)
+    return cells, faults
+
+
 def _is_folder(listing: Listing) -> bool:
-    path = next((name for name in listing.others if name.rpartition("/")[2] in _NAMES and name.count("/") <= 2), None)
-    if path is None:
+    tables = (path.rpartition("/") for path in listing.others if path.count("/") <= 2)
+    found = next(((folder, name) for folder, _, name in tables if name in (*_NAMES, _CLASSES)), None)
+    if found is None:
         return False
-    folder, _, name = path.rpartition("/")
     try:
-        return _FILE_NAME in _table(listing.path, folder, name).names
+        return (_FILENAME if found[1] == _CLASSES else _FILE_NAME) in _table(listing.path, *found).names
     except SourceError:
         return False
 
@@ -114,7 +134,7 @@ IMAGE_FOLDER = SourceFormat(
     has_columns=True,
     has_links=True,
     has_suffix=True,
-    downloads=r"metadata\.(csv|jsonl|parquet)",
+    downloads=r"metadata\.(csv|jsonl|parquet)|_classes\.csv",
 )
 
 
@@ -126,7 +146,7 @@ def _find(path: str) -> list[tuple[str, str]]:
             break
         depth = 0 if parent == path else os.path.relpath(parent, path).count(os.sep) + 1
         folders[:] = [name for name in sorted(folders) if name[0] != "." and depth < 2]
-        name = next((name for name in _NAMES if name in names), None)
+        name = next((name for name in (*_NAMES, _CLASSES) if name in names), None)
         if name is not None:
             found.append(("" if parent == path else os.path.relpath(parent, path).replace(os.sep, "/"), name))
     return found

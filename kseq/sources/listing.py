@@ -17,17 +17,17 @@ from itertools import islice
 from typing import NamedTuple
 
 from kseq.errors import ImageError
-from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.formats import IMAGE_SUFFIXES, read_header
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import is_no_class_name
 from kseq.sources.split_names import folder_split
 from kseq.sources.text import may_be_path
 from kseq.sources.zip_members import read_zip_member
 
-__all__ = ["LISTED_HEAD", "Listing", "folders_around", "list_folder", "read_ends"]
+__all__ = ["LISTED_HEAD", "Listing", "folder_of", "list_folder", "read_ends", "stem_of"]
 
-# So many files are opened to tell a format.
-_MOST_OPENED = 5
+# So many files are opened to tell a format. The header of an image ends before so many bytes.
+_MOST_OPENED, _MOST_BYTES = 5, 1 << 22
 
 # So many folders are entered, and so many of those in one before its others; so many names are looked at in each, of which so
 # many of images are listed; so many others in all.
@@ -65,7 +65,7 @@ class Listing:
         others: list[str] = []
         for name in sorted(names, key=lambda name: (name.count("/"), name)):
             (images if name.lower().endswith(_SUFFIXES) else others).append(name)
-        folders = dict.fromkeys(folder for name in (*images, *others) for folder in folders_around(name) if folder)
+        folders = dict.fromkeys(folder for name in (*images, *others) for folder in _folders_around(name) if folder)
         return cls(path, images, others, list(folders))
 
     @cached_property
@@ -76,7 +76,7 @@ class Listing:
     @cached_property
     def image_folders(self) -> list[str]:
         """The paths of the folders that have an image in them, sorted."""
-        return sorted({name.rpartition("/")[0] for name in self.images})
+        return sorted({folder_of(name) for name in self.images})
 
     @cached_property
     def has_no_class(self) -> bool:
@@ -96,6 +96,19 @@ class Listing:
     def full_path(self, name: str) -> str:
         """Where a file of a folder lies."""
         return os.path.join(self.path, name)
+
+    def size(self, name: str) -> tuple[int, int] | None:
+        """Height and width of an image; None if it cannot be read."""
+        try:
+            if self.is_folder:
+                with open(self.full_path(name), "rb") as file:
+                    data = file.read(_MOST_BYTES)
+            else:
+                data = read_zip_member(self.path, name)
+            header = read_header(data)
+        except (OSError, ImageError):
+            return None
+        return header.height, header.width
 
     def has_file(self, fits: Callable[[str], bool], *suffixes: str) -> bool:
         """Whether one of the first files of a folder whose names end in certain suffixes fits, given its full path."""
@@ -122,7 +135,17 @@ def list_folder(path: str) -> Listing:
     return Listing(path, images, others, folders)
 
 
-def folders_around(path: str) -> Iterator[str]:
+def folder_of(name: str) -> str:
+    """The path of the folder of a file."""
+    return name.rpartition("/")[0]
+
+
+def stem_of(name: str) -> str:
+    """The name of a file without its folder and its suffix."""
+    return name.rpartition("/")[2].rpartition(".")[0]
+
+
+def _folders_around(path: str) -> Iterator[str]:
     """The folder of a file or folder, the folder of that, and so on: the last one is `""`."""
     while path:
         path = path.rpartition("/")[0]

@@ -4,6 +4,7 @@ The rules, for names of files of this machine at which nothing lies:
 
 - A backslash stands for a slash. Spaces at the ends count for nothing, `%20` stands for a space, and `1.0` for `1`.
 - A name may be written in another Unicode form, or in other capitals, if that fits one file or folder alone.
+- A name of no folder stands for the file of this name in the folders below, if there is one alone.
 - A name without the suffix of an image stands for the file with one, if there is one alone; a suffix that the caller gives is
   added to every name that has not got it, and nothing is guessed.
 - What was found so is told in one line for each of these reasons.
@@ -18,11 +19,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from kseq.arguments import is_url
 from kseq.errors import tell
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.platforms.files import path_bytes
+from kseq.sources.folder_tree import is_hidden
 from kseq.sources.text import decode_name, describe_text
 from kseq.sources.url_files import FileSizes
 
@@ -32,6 +36,11 @@ _SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
 # A name has one of these if two spellings of it are possible.
 _SPECIAL = (b"//", b"/./", b"..", b"\0./", b"\0/")
 _SHOWN = 3
+_WITHOUT_FOLDER = "without their folder"
+# Names of more files below are not kept in memory.
+_MOST_BELOW = 1_000_000
+# The longest path, in bytes, that a cell may have to be looked for.
+_LONGEST = 1024
 _DRIVE = re.compile(rb"[A-Za-z]:[/\\]")
 # An id, as pandas writes it where one is missing.
 _WHOLE_AS_FLOAT = re.compile(rb"\d+\.0")
@@ -58,6 +67,8 @@ class NamedFiles:
         # Folder to the names in it, by what they have in common with other spellings; of names of images also without suffix.
         self._names: dict[bytes, dict[str, list[bytes]]] = {}
         self._folders: dict[bytes, bytes | None] = {}
+        # The files in folders below, by what names have in common; None until a name is found nowhere else.
+        self._below: dict[str, list[bytes]] | None = None
         self.found_otherwise: Counter[str] = Counter()
         # The first name of each way, and the file.
         self._examples: dict[str, tuple[bytes, bytes]] = {}
@@ -84,6 +95,17 @@ class NamedFiles:
                         sizes[row], rejections[row] = self._sizes.inspect(found)
         return paths, sizes, rejections
 
+    def is_there(self, cell: Any) -> bool:
+        """Whether a cell names a file, in whichever way that is found; none is counted."""
+        name = b"" if isinstance(cell, (list, dict)) else path_bytes(str(cell))
+        if not name or b"\0" in name or len(name) > _LONGEST or not self._is_local or is_url(name):
+            return False
+        counted, examples = Counter(self.found_otherwise), dict(self._examples)
+        path = name if self._suffix is None or name.lower().endswith(self._suffix.lower()) else name + self._suffix
+        found, _ = self._find(path)
+        self.found_otherwise, self._examples = counted, examples
+        return found is not None and os.path.isfile(os.path.join(self._root, found))
+
     def _find(self, path: bytes) -> tuple[bytes | None, str | None]:
         """The path at which a file lies; or why there is none, if more is known of it than that."""
         if self._exists(path):
@@ -96,6 +118,12 @@ class NamedFiles:
                 for taken in dict.fromkeys([*ways, *([way] if way else [])]):
                     self.found_otherwise[taken] += 1
                     self._examples.setdefault(taken, (path, found))
+                return found, None
+        if reason is None:
+            found, reason = self._look_below(path)
+            if found is not None:
+                self.found_otherwise[_WITHOUT_FOLDER] += 1
+                self._examples.setdefault(_WITHOUT_FOLDER, (path, found))
                 return found, None
         if reason is None:
             reason = self._describe_tail(path.replace(b"\\", b"/"))
@@ -165,6 +193,38 @@ class NamedFiles:
                     names.setdefault(f"/{_key(stem)}", []).append(name)
             self._names[folder] = names
         return self._names[folder]
+
+    def _look_below(self, name: bytes) -> tuple[bytes | None, str | None]:
+        """The file in a folder below that a name without folders stands for; or why it is not known which one."""
+        if b"/" in name or b"\\" in name:
+            return None, None
+        if self._below is None:
+            self._below = self._list_below()
+        found = self._below.get(_key(name.strip()), [])
+        if not found and self._suffix is None and not name.lower().endswith(_SUFFIXES):
+            found = self._below.get(f"/{_key(name.strip())}", [])
+        if len(found) > 1:
+            alternatives = " or ".join(describe_text(decode_name(path)) for path in found[:_SHOWN])
+            return None, f"is not there, is it {alternatives}?"
+        return (found[0] if found else None), None
+
+    def _list_below(self) -> dict[str, list[bytes]]:
+        """The image files in folders below the root; none, if there are too many to keep."""
+        below: dict[str, list[bytes]] = {}
+        count = 0
+        for folder, folders, files in os.walk(self._root):
+            folders[:] = sorted(name for name in folders if not is_hidden(decode_name(name)))
+            count += len(files)
+            if count > _MOST_BELOW:
+                return {}
+            inner = os.path.relpath(folder, self._root)
+            for name in sorted(files) if inner != b"." else ():
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in _SUFFIXES and not name.startswith(b"."):
+                    path = os.path.join(inner, name)
+                    below.setdefault(_key(name), []).append(path)
+                    below.setdefault(f"/{_key(stem)}", []).append(path)
+        return below
 
     def _describe_tail(self, path: bytes) -> str | None:
         """Says which end of a path of another machine or of another folder is there."""

@@ -294,7 +294,11 @@ def _recognise_folder(listing: Listing) -> SourceFormat:
     for source_format in reversed(FORMATS):
         if source_format.is_folder is not None and source_format.is_folder(listing):
             return source_format
-    for name in sorted(name for name in (*listing.images, *listing.others) if name.count("/") <= 1):
+    names = [name for name in (*listing.images, *listing.others) if name.count("/") <= 1]
+    # Beside a tar, img2dataset writes a table of what is in it.
+    tars = {os.path.splitext(name)[0] for name in names if name.lower().endswith(".tar")}
+    names = [name for name in names if name.lower().endswith(".tar") or os.path.splitext(name)[0] not in tars]
+    for name in sorted(names):
         for source_format in FORMATS:
             if source_format.in_folders and source_format.matches(name):
                 return source_format

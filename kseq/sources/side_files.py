@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from kseq.arguments import spelled, spelled_call
+from kseq.images.formats import IMAGE_END
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.listing import Listing
 from kseq.sources.split_names import folder_split
@@ -24,7 +25,7 @@ _CLASSES = re.compile(
     r"class_?(dict|to_?idx)|idx_?to_?class|cat_?to_?name|words|wnids|\w*synsets?\w*",
     re.IGNORECASE,
 )
-_IMAGE = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp)\b", re.IGNORECASE)
+_IMAGE = re.compile(rf"{IMAGE_END}\b")
 # A list of more classes is no command.
 _MOST_NAMED = 20
 

@@ -27,19 +27,30 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import is_url
+from kseq.errors import tell
 from kseq.images.deep_pixels import read_size
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import FoundBlock, assemble_blocks
 from kseq.sources.base import FileSource, SourceImage
 from kseq.sources.box_rows import find_box_columns
-from kseq.sources.column_roles import Columns, describe_unused_columns, find_columns, image_columns, pixel_columns, used_columns
+from kseq.sources.column_roles import (
+    Columns,
+    describe_unused_columns,
+    find_columns,
+    image_columns,
+    pixel_columns,
+    unused_annotations,
+    used_columns,
+)
 from kseq.sources.equal_values import find_first_rows
+from kseq.sources.list_cells import is_missing
 from kseq.sources.named_files import NamedFiles, look_for
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.split_names import describe_unused_split, is_split_column
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.stated_sizes import SizedLocation, path_of, turned_boxes
 from kseq.sources.table_files import TABLE_FORMATS, Table
+from kseq.sources.told_columns import ONE_HOT, looks_drawn, tell_columns
 from kseq.sources.url_files import FileSizes
 
 __all__ = ["CSV", "JSONL", "TableSource"]
@@ -85,19 +96,34 @@ class TableSource(FileSource):
         """
         root = check_root(path, root)
         table = Table.open(path, table_format)
+        files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
         box_rows = find_box_columns(columns, table.names)
-        columns = find_columns(columns if box_rows is None else box_rows.columns, path, table.names)
+        if box_rows is not None and not _has_values(table, box_rows.corners):
+            tell(f"{path}: its columns {', '.join(box_rows.corners)} are empty: there are no boxes to pack")
+            box_rows = None
+        told = tell_columns(path, table, columns if box_rows is None else box_rows.columns, files)
+        known = [*table.names, *([ONE_HOT] if told.one_hot else [])]
+        columns = find_columns(told.columns, path, known, hint=told.hint)
+        for line in told.lines:
+            tell(line)
         boxes = () if box_rows is None else box_rows.used
         faults = SpooledColumn()
         used = [*(name for _, name in used_columns(columns) if name), *boxes]
         unused = [name for name in table.names if columns.split is None and is_split_column(name) and name not in used]
-        cells = table.read(list(dict.fromkeys([*used, *unused])), faults)
+        cells = told.read(table, list(dict.fromkeys([*used, *unused])), faults)
         notes = [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
-        files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
         if box_rows is None:
-            notes += describe_unused_columns(path, table.names, columns)
             return cls.of_cells(
-                path, root, files, columns, cells, faults, class_names, storage_options=storage_options, notes=notes
+                path,
+                root,
+                files,
+                columns,
+                cells,
+                faults,
+                told.class_names if class_names is None else class_names,
+                target_classes=told.target_classes,
+                storage_options=storage_options,
+                notes=[*notes, *_unused_annotations(path, table, columns)],
             )
         rows = _NamedRows.find(files, [cells[name] for name in pixel_columns(columns)], faults)
         files.tell(path)
@@ -184,6 +210,21 @@ class TableSource(FileSource):
             suffix=request.suffix,
             storage_options=request.storage_options,
         )
+
+
+def _has_values(table: Table, names: Sequence[str]) -> bool:
+    """Whether some row has a value in one of some columns."""
+    head = table.head()
+    if any(not is_missing(cell) for name in names for cell in head[name]):
+        return True
+    return any(not is_missing(cell) for cells in table.read(names, SpooledColumn()).values() for cell in cells)
+
+
+def _unused_annotations(path: str, table: Table, columns: Columns) -> list[str]:
+    """What to say of columns that hold annotations, by their names and cells, and that nothing is read from."""
+    named = unused_annotations(table.names, columns)
+    head = table.head() if named else {}
+    return describe_unused_columns(path, [name for name in named if looks_drawn(head[name])], columns)
 
 
 class _NamedRows:

@@ -78,6 +78,17 @@ class Table:
         with _naming_file(path):
             return cls(path, *TABLE_FORMATS[table_format].open(path))
 
+    def head(self) -> dict[str, list[Any]]:
+        """The cells of the first rows, by column; those of a row that cannot be read are None.
+
+        Raises:
+            SourceError: If the file cannot be read as such a table.
+        """
+        names = list(dict.fromkeys(self.names))
+        with _naming_file(self.path):
+            block = next(self._read_blocks(names), _Block([[]] * len(names)))
+        return dict(zip(names, map(list, block.columns), strict=True))
+
     def read(self, columns: Sequence[str], faults: SpooledColumn | None = None) -> dict[str, SpooledColumn]:
         """The cells of some columns, from the first row to the last.
 

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from kseq.arguments import spelled, spelled_call
+from kseq.images.formats import IMAGE_END
 from kseq.sources.listing import Listing
 
 __all__ = ["find_tool", "refused_file", "refused_source"]
@@ -51,10 +52,15 @@ _TOOLS = (
     _Tool("SageMaker's labels of images", r"\.manifest", r'"source-ref"\s*:', _CLASSES),
     _Tool("Flowers102", r"(^|/)imagelabels\.mat", None, _CLASSES),
     _Tool("Stanford Cars", r"(^|/)cars_(\w+_)?annos(_\w+)?\.mat", None, _CLASSES),
+    _Tool("DeepFashion", r"(^|/)list_category_img\.txt", None, _CLASSES),
+    _Tool("Market-1501", r"(^|/)bounding_box_(train|test)/-?\d+_c\d+[^/]*\.\w+", None, _CLASSES, is_image=True),
+    _Tool("Visual Genome", r"(^|/)objects\.json", r'"synsets"\s*:', _BOXES),
+    _Tool("COCO-Text", r"(^|/)cocotext[^/]*\.json", None, _BOXES),
+    _Tool("CelebAMask-HQ", r"(^|/)CelebAMask-HQ-mask-anno/.*\.png", None, _MASKS, is_image=True),
     _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS, is_image=True),
     _Tool("images and masks", r"_mask\.png", None, _MASKS, is_image=True),
-    _Tool("a list of paths and labels", r"\.txt", r"^\S+\.(jpe?g|png|bmp|JPE?G|PNG)[ \t]+\d+\s*$", _CLASSES),
+    _Tool("a list of paths and labels", r"\.txt", rf"^\S+{IMAGE_END}[ \t]+\d+\s*$", _CLASSES),
 )
 _OPENED = 3
 
@@ -82,6 +88,8 @@ _FILES = {
     r"\.(csv|tsv|jsonl?|ndjson|parquet)\.(gz|bz2|xz|zst)": "is a compressed table or annotation file: unpack it first",
     r"\.odgt": "is of a form that is not read: write a table with image,xmin,ymin,xmax,ymax,class, a line for each box",
     r"\.xml": "is no XML of CVAT: give the folder of XML files and images, as of Pascal VOC",
+    r"\.nii(\.gz)?": "is a volume of NIfTI: read it by nibabel, and give kseq.pack its slices as arrays, samples first",
+    r"\.(mha|mhd|nrrd)": "is a volume: read it by SimpleITK, and give kseq.pack its slices as arrays, samples first",
     r"\.safetensors": "is a file of tensors: load it, and give kseq.pack((images, labels), ...)",
 }
 
@@ -96,7 +104,7 @@ _SOURCES = {
         "is text: give the folder of a data set; a table with a first line of names of columns is packed by {csv}"
     ),
     r"\.(mp4|avi|mov|mkv|webm|mpe?g)": "is a video: save its frames as images first, in a folder for each class",
-    r"\.(jpe?g|jfif|png|bmp|gif|webp|tiff?)": "is one image: pack the folder of its class folders, or a table that names it",
+    IMAGE_END: "is one image: pack the folder of its class folders, or a table that names it",
 }
 
 

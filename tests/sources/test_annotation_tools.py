@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -475,3 +476,59 @@ def test_boxes_of_a_turned_photo_whose_annotation_says_no_size_are_told(
     report, found = pack(source)
     assert found["t.jpg"][0][1] == ([20, 10, 40, 40] if size == (100, 60) else [10, 20, 40, 40])
     assert any("upright" in note for note in report.image_notes) == is_told
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("has_several", [False, True])
+def test_categories_of_coco_that_say_no_place_are_labels(tmp_path: Path, is_folder: bool, has_several: bool) -> None:
+    annotations = [{"id": number, "image_id": 7 + number, "category_id": 2 - number % 2} for number in range(3)]
+    annotations += [{"id": 9, "image_id": 7, "category_id": 1, "bbox": []}] * has_several
+    path = write_coco(tmp_path / "in", annotations)
+    report = kseq.pack(path.parent if is_folder else path, tmp_path / "out", workers=0)
+    with kseq.ShardDataset(tmp_path / "out") as dataset:
+        found = {dataset.source(row): dataset[row]["labels" if has_several else "label"].tolist() for row in range(3)}
+    assert (report.class_names, report.boxes) == (("cat", "dog"), None)
+    assert found == ({"0.png": [1, 0], "1.png": [0], "2.png": [1]} if has_several else {"0.png": 1, "1.png": 0, "2.png": 1})
+    assert_says(report.notes[0], path, "labels")
+
+
+def cvat_video(*shapes: str, label: str = "cat") -> str:
+    meta = "<meta><task><size>4</size><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task>"
+    return (
+        f'<annotations>{meta}<source>v.mp4</source></meta><track id="0" label="{label}">{"".join(shapes)}</track></annotations>'
+    )
+
+
+def cvat_box(frame: int, left: int, *, outside: int = 0, keyframe: int = 1) -> str:
+    return f'<box frame="{frame}" outside="{outside}" keyframe="{keyframe}" xtl="{left}" ytl="20" xbr="{left + 40}" ybr="60"/>'
+
+
+@pytest.mark.parametrize(
+    ("first", "shapes", "lefts", "num_told"),
+    [
+        (0, [cvat_box(0, 0), cvat_box(1, 5, keyframe=0), cvat_box(2, 5, outside=1)], [[0], [5], [], []], 0),
+        # Keyframes alone, as other tools write them.
+        (0, [cvat_box(0, 0), cvat_box(2, 10), cvat_box(3, 10, outside=1)], [[0], [5], [10], []], 1),
+        (1, [cvat_box(0, 0, keyframe=0), cvat_box(3, 9, keyframe=0)], [[0], [], [], [9]], 1),
+    ],
+)
+def test_tracks_of_cvat_are_boxes_of_the_frames_beside_them(
+    tmp_path: Path, first: int, shapes: list[str], lefts: list[list[int]], num_told: int
+) -> None:
+    for number in range(first, first + 4):
+        write_image(tmp_path / "in" / "images" / f"frame_{number:06d}.PNG")
+    (tmp_path / "in" / "annotations.xml").write_text(cvat_video(*shapes))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        report, found = pack(tmp_path / "in")
+    assert [[box for _, box in found[name]] for name in sorted(found)] == [[[x, 20, x + 40, 60] for x in own] for own in lefts]
+    assert (report.class_names, len(told)) == (("dog", "cat"), num_told)
+
+
+def test_a_shape_without_its_frame_is_listed_and_a_video_without_frames_names_the_command(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text(cvat_video(cvat_box(0, 0), cvat_box(7, 0)))
+    with raises(SourceError, tmp_path, "ffmpeg -i v.mp4", f"{tmp_path}/images/frame_%06d.png"):
+        pack(tmp_path / "annotations.xml")
+    write_image(tmp_path / "frame_0.png")
+    report, _ = pack(tmp_path / "annotations.xml")
+    assert [file.path for file in report.rejected] == [b"frame 7"]

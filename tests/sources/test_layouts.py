@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import kseq
 from kseq.errors import SourceError
@@ -249,3 +251,71 @@ def test_files_of_labelme_beside_the_folder_of_their_images_find_them(tmp_path: 
     source = write(tmp_path / "in", {"JPEGImages/a.png": None, "Annotations/a.json": text})
     report = kseq.pack(source, tmp_path / "out", workers=0)
     assert (report.num_found, report.num_samples) == (1, 1)
+
+
+def _names(*names: str) -> dict[str, str | bytes | None]:
+    return dict.fromkeys(names)
+
+
+@pytest.mark.parametrize(
+    ("files", "table", "root"),
+    [
+        # ChestX-ray14, HAM10000: no folder is the one that all names are relative to.
+        ({**_names("images_001/a.png", "images_002/b.png"), "E.csv": "Image,Finding\na.png,x\nb.png,y\n"}, "E.csv", ""),
+        ({**_names("H_part_1/a.png", "H_part_2/b.png"), "m.csv": "id,dx\na,x\nb,y\n"}, "m.csv", ""),
+        ({**_names("stage_2_train/a.png"), "l.csv": "patientId,Target\na,0\n"}, "l.csv", "stage_2_train"),
+        ({**_names("train/0/a/0ab.png", "train/1/c/1cd.png"), "t.csv": "id,x\n0ab,7\n1cd,8\n"}, "t.csv", ""),
+        # CheXpert: names begin with the folder itself.
+        ({**_names("train/patient1/study1/a.png"), "t.csv": "Path,x\nin/train/patient1/study1/a.png,1\n"}, "t.csv", ".."),
+    ],
+)
+def test_folders_whose_images_a_table_names_are_no_classes(
+    tmp_path: Path, files: dict[str, str | bytes | None], table: str, root: str
+) -> None:
+    source = write(tmp_path / "in", files)
+    place = os.path.normpath(source / root)
+    with raises(SourceError, table, f"kseq.pack('{source / table}', 'DATASET', root='{place}')"):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"info.csv": "file,age\n0,1\n1,2\n"}, "info.csv"),
+        ({"info.csv": "file,class\n0,cat\n1,dog\n"}, None),
+        ({"info.csv": "name,red,green\nwall,1,2\nroad,1,2\n"}, None),
+    ],
+)
+def test_a_table_that_names_the_images_of_classes_is_a_note(tmp_path: Path, files: dict[str, str], told: str | None) -> None:
+    source = write(tmp_path / "in", {"cat/0.png": None, "dog/1.png": None, **files})
+    report = kseq.pack(source, tmp_path / "out", workers=0)
+    assert (report.class_names, len(report.notes)) == (("cat", "dog"), told is not None)
+    assert told is None or told in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("ISIC_Input/a.png", "ISIC_GroundTruth/a_segmentation.png"),
+        ("train/a.png", "train_labels/a_L.png"),
+        ("training/images/a.png", "training/v2.0/instances/a.png", "training/v2.0/labels/a.png"),
+        ("VOC2012/JPEGImages/a.png", "VOC2012/SegmentationClass/a.png"),
+        ("rooms/a.jpg", "rooms/a.png"),
+    ],
+)
+def test_masks_under_the_names_that_collections_give_them_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    source = write(tmp_path / "in", _names(*names))
+    with raises(SourceError, source, "mask='mask'"):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(("sizes", "is_told"), [([(8, 6), (16, 12)], True), ([(8, 6), (6, 8)], False)])
+def test_images_of_one_number_are_pairs_only_if_they_have_one_form(
+    tmp_path: Path, sizes: list[tuple[int, int]], is_told: bool
+) -> None:
+    for folder, size in zip(("low", "high"), sizes, strict=True):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", size, (number, 0, 0)).save(tmp_path / "in" / folder / f"{number}.png")
+    report = kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
+    assert [("target" in note, "classes" in note) for note in report.notes] == [(True, True)] * is_told

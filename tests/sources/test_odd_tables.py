@@ -220,9 +220,18 @@ def test_ids_stand_for_the_images_with_a_suffix(tmp_path: Path, name: str, text:
     assert (len(dataset), left_out) == (2, {})
 
 
+def test_names_without_folders_are_found_in_the_folders_below_where_one_file_alone_has_them(tmp_path: Path) -> None:
+    put_images(tmp_path, "part_1/0001.png", "part_2/deep/0002.png", "part_2/both.png", "part_1/both.png")
+    table = put_table(tmp_path, "image,label\n0001,a\n0002.png,b\nboth.png,b\n")
+    with pytest.warns(UserWarning, match="2 .*folder"):
+        dataset, left_out = pack(table)
+    assert classes(dataset) == {"part_1/0001.png": "a", "part_2/deep/0002.png": "b"}
+    assert_says(left_out["both.png"], "part_1/both.png", "part_2/both.png")
+
+
 def test_a_table_beside_the_folder_of_its_images_names_that_folder(tmp_path: Path) -> None:
-    put_images(tmp_path / "deep/train", "0001.png")
-    table = put_table(tmp_path, "image,label\n0001,a\n")
+    put_images(tmp_path, "deep/train/x/0001.png")
+    table = put_table(tmp_path, "image,label\nx/0001,a\n")
     assert_says(refusal(table, tmp_path / "packed"), f"root='{tmp_path / 'deep/train'}'")
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import kseq
+from kseq.display.commands import option_words
 from kseq_tools.console.parser import Parser, subcommands
+from kseq_tools.console.spelling import OptionSpelling
 from kseq_tools.console.text import shell_line, shell_word
 from kseq_tools.main import main, make_parser
 from tests.helpers.messages import assert_says
@@ -219,3 +221,19 @@ def test_a_compressed_archive_is_not_unpacked_for_a_look(
 def test_every_parser_is_one_that_suggests() -> None:
     assert all(isinstance(parser, Parser) for parser in subcommands(make_parser()).values())
     assert isinstance(make_parser(), argparse.ArgumentParser)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["y", "-x", "z"], "--class-names y --class-names=-x --class-names z"),
+        (["-1", "--a b"], "--class-names -1 '--class-names=--a b'"),
+    ],
+)
+def test_names_that_begin_with_a_dash_are_printed_as_the_command_takes_them(names: list[str], words: str) -> None:
+    parser = subcommands(make_parser())["pack"]
+    spelling = OptionSpelling(lambda _: parser, "pack")
+    assert spelling.argument("class_names", names) == words
+    assert parser.parse_args(["in", "out", *shlex.split(words)]).class_names == names
+    assert spelling.argument("columns.label", "-l") == "--label=-l"
+    assert option_words("--image", ["a", "-b"], is_each=True) == ["--image", "a", "--image=-b"]

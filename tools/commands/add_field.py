@@ -34,7 +34,11 @@ def add_parser(commands: Any) -> None:
         "--default", metavar="VALUE", help="value of samples that FILE does not name; '' for no labels, no text"
     )
     parser.add_argument(
-        "--class-names", nargs="+", metavar="NAME", help="all classes of a label, in the order of their numbers"
+        "--class-names",
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="all classes of a label, in the order of their numbers",
     )
     parser.add_argument("--replace", action="store_true", help="replace a field of this name")
     add_json_option(parser)

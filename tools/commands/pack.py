@@ -81,7 +81,11 @@ class _ShortHelp(argparse.Action):
 def _add_split_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("classes and splits")
     group.add_argument(
-        "--class-names", nargs="+", metavar="NAME", help="all classes, in the order of their numbers (default: sorted)"
+        "--class-names",
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="all classes, in the order of their numbers (default: sorted)",
     )
     add_share_options(group)
     group.add_argument(

@@ -93,6 +93,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--without-class",
+        action="extend",
         nargs="+",
         metavar="NAME",
         help="classes that are left out: images of them, and their boxes; the others are numbered from 0 on",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .text import shell_word
+from .text import option_words, shell_word
 
 __all__ = ["OptionSpelling"]
 
@@ -40,27 +40,30 @@ class OptionSpelling:
         name = _NAMES.get(name, name.rpartition(".")[2])
         action = self._action(command, name)
         if action is None:
-            return " ".join([f"--{name.replace('_', '-')}", *_words(*value)])
+            return _line(option_words(f"--{name.replace('_', '-')}", _words(*value)))
         if not action.option_strings:
-            return " ".join([str(action.metavar or name), *_words(*value)])
+            return " ".join([str(action.metavar or name), *map(shell_word, _words(*value))])
         option = action.option_strings[0]
-        if isinstance(action, argparse._AppendAction) and value and value[0]:
-            return " ".join(f"{option} {word}" for word in _words(*value))
         if isinstance(action, argparse.BooleanOptionalAction):
             return action.option_strings[1] if value == (False,) else option
-        return option if action.nargs == 0 else " ".join([option, *_words(*value)])
+        is_each = isinstance(action, argparse._AppendAction) and action.nargs is None
+        return option if action.nargs == 0 else _line(option_words(option, _words(*value), is_each=is_each))
 
     def _action(self, command: str, name: str) -> argparse.Action | None:
         parser = self._find_parser(command)
         return next((action for action in parser._actions if action.dest == name), None) if parser is not None else None
 
 
+def _line(words: Sequence[str]) -> str:
+    return " ".join(map(shell_word, words))
+
+
 def _words(*value: Any) -> list[str]:
-    """A value as the words of a shell; none for objects, which no shell can give."""
+    """A value as words; none for objects, which no shell can give."""
     if not value or value[0] is None or isinstance(value[0], bool):
         return []
     if isinstance(value[0], Mapping):
-        return [shell_word(f"{name}={item}") for name, item in value[0].items()]
+        return [f"{name}={item}" for name, item in value[0].items()]
     if isinstance(value[0], (list, tuple)):
-        return [shell_word("=".join(item) if isinstance(item, tuple) else str(item)) for item in value[0]]
-    return [shell_word(str(value[0]))] if isinstance(value[0], (str, int, float)) else []
+        return ["=".join(item) if isinstance(item, tuple) else str(item) for item in value[0]]
+    return [str(value[0])] if isinstance(value[0], (str, int, float)) else []

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 from kseq.display import words
-from kseq.display.commands import shell_line, shell_path, shell_word
+from kseq.display.commands import option_words, shell_line, shell_path, shell_word
 from kseq.display.words import format_bytes, format_count, printable, sort_splits
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "format_names",
     "format_table",
     "line_length",
+    "option_words",
     "printable",
     "shell_line",
     "shell_path",

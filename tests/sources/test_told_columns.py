@@ -1,0 +1,121 @@
+"""Tables whose columns are called as none usually is: what their cells tell, and which options a refusal names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kseq
+from tests.helpers.messages import assert_says, refusal
+from tests.sources.test_odd_tables import classes, pack, put_images, put_table
+
+
+def numbered_table(folder: Path, head: str, *rows: str, name: str = "t.csv") -> Path:
+    """A table of `0.png`, `1.png` and so on, which lie beside it, with the other cells of each row."""
+    put_images(folder, *(f"{row}.png" for row in range(len(rows))))
+    return put_table(folder, head + "\n" + "".join(f"{row}.png,{cells}\n" for row, cells in enumerate(rows)), name)
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("image,MEL,NV,BCC", ("0.0,1.0,0.0", "1.0,0.0,0.0", "0.0,0.0,1.0")),
+        ("image,MEL,NV,BCC,Unnamed: 0,split", ("0,1,0,0,train", "1,0,0,1,val", "0,0,1,2,train")),
+        ("image, MEL, NV, BCC", (" False, True, False", " True, False, False", " False, False, True")),
+    ],
+)
+def test_columns_of_0_and_1_with_one_1_in_each_row_are_the_classes_in_their_order(
+    tmp_path: Path, head: str, rows: tuple[str, ...]
+) -> None:
+    table = numbered_table(tmp_path, head, *rows)
+    with pytest.warns(UserWarning, match="one 1") as told:
+        dataset, _ = pack(table)
+    assert dataset.class_names == ("MEL", "NV", "BCC")
+    assert classes(dataset) == {"0.png": "NV", "1.png": "MEL", "2.png": "BCC"}
+    assert_says(str(told[0].message), table, "kseq.Columns(label='', targets=['MEL', 'NV', 'BCC'])")
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: Path, is_folder: bool) -> None:
+    table = numbered_table(
+        tmp_path / "in" / ("train" if is_folder else "x"),
+        "filename,dog,cat,bird",
+        "1,1,0",
+        "0,0,0",
+        "0,1,1",
+        name="_classes.csv",
+    )
+    with pytest.warns(UserWarning, match="0 and 1"):
+        report = kseq.pack(tmp_path / "in" if is_folder else table, tmp_path / "packed", workers=0)
+    with kseq.ShardDataset(report.path) as dataset:
+        assert dataset.fields["labels"].class_names == ("dog", "cat", "bird")
+        assert [sample["labels"].tolist() for sample in dataset] == [[0, 1], [], [1, 2]]
+        assert dataset.splits == {"train": 3}
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "parts"),
+    [
+        ("image,a,b", ("1,0", "0,-1"), ("targets=['a', 'b']",)),
+        ("image,a,b,age", ("1,0,33", "0,1,44"), ("targets=['a', 'b']",)),
+        ("image,dx,age", ("nv,33", "mel,44", "nv,2"), ("label='dx'", "targets=['age']")),
+        ("image,labels,x", ("['a'],1", "a|b,2"), ("targets={'tags': 'labels'}",)),
+        ("image,caption", ("a cat", "a dog"), ("text='caption'",)),
+        ("image,tags", ("haze primary", "clear"), ("label='tags'", "targets={'tags': 'tags'}")),
+        ("image,age", ("3.5", "4"), ("targets=['age']",)),
+        ("ImageId,EncodedPixels", ("1 5 20 5", "7 1"), ("EncodedPixels", "mask='mask'")),
+    ],
+)
+def test_a_table_without_a_label_names_the_options_for_its_columns(
+    tmp_path: Path, head: str, rows: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    assert_says(refusal(numbered_table(tmp_path, head, *rows), tmp_path / "packed"), *parts)
+
+
+@pytest.mark.parametrize("head", ["Dateiname,Klasse", "id_code,diagnosis", "image_id,breed"])
+@pytest.mark.parametrize("has_suffix", [False, True])
+def test_images_and_a_lone_label_are_found_under_any_name_and_told(tmp_path: Path, head: str, has_suffix: bool) -> None:
+    put_images(tmp_path / "train", "x1.png", "x2.png", "x3.png")
+    end = ".png" if has_suffix else ""
+    table = put_table(tmp_path, f"{head}\nx1{end},b\nx2{end},a\nx3{end},b\n")
+    with pytest.warns(UserWarning) as told:
+        dataset, _ = pack(table)
+    assert classes(dataset) == {"train/x1.png": "b", "train/x2.png": "a", "train/x3.png": "b"}
+    image, label = head.split(",")
+    assert_says(str(told[0].message), table, repr(image), "image=")
+    assert_says(str(told[1].message), table, repr(label), f"targets={{'{label}': '{label}'}}")
+
+
+def test_a_column_that_names_images_which_are_gone_is_named_with_what_is_missing(tmp_path: Path) -> None:
+    put_images(tmp_path / "elsewhere/x", "1.png")
+    table = put_table(tmp_path, "image_id,label\nx/1,a\n")
+    assert_says(refusal(table, tmp_path / "packed"), "x/1", f"root='{tmp_path / 'elsewhere'}'")
+
+
+def test_columns_of_boxes_that_are_empty_make_no_boxes_of_labels(tmp_path: Path) -> None:
+    table = numbered_table(tmp_path, "image,label,xmin,ymin,xmax,ymax", "cat,,,,", "dog,,,,")
+    with pytest.warns(UserWarning, match="empty") as told:
+        dataset, _ = pack(table)
+    assert classes(dataset) == {"0.png": "cat", "1.png": "dog"}
+    assert_says(str(told[0].message), table, "xmin, ymin, xmax, ymax")
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_told"),
+    [("3,2,1", False), ("1.5e6,0,1", False), (",,", False), ('"[[1, 2, 3, 4]]",2,1', True), ("a_mask.png,1,2", True)],
+)
+def test_a_column_is_told_as_annotations_by_its_name_and_its_cells(tmp_path: Path, cells: str, is_told: bool) -> None:
+    table = numbered_table(tmp_path, "image,label,box_office,object_count,bbox_count", f"a,{cells}", f"b,{cells}")
+    report = kseq.pack(table, tmp_path / "packed", workers=0)
+    assert [re.search("box_office|bbox_count|object_count", note) is not None for note in report.notes] == [True] * is_told
+
+
+def test_boxes_of_an_image_in_one_cell_are_read(tmp_path: Path) -> None:
+    table = numbered_table(tmp_path, "image_name,BoxesString,domain", "1 2 3 4;5 6 7 8,x", "no_box,x", "1 2 3,y")
+    dataset, left_out = pack(table)
+    samples: Any = {dataset.source(row): dataset[row]["boxes"].tolist() for row in range(len(dataset))}
+    assert samples == {"0.png": [[1, 2, 3, 4], [5, 6, 7, 8]], "1.png": []}
+    assert_says(left_out["2.png"], "row 3", re.compile("BoxesString", re.IGNORECASE))
