@@ -88,6 +88,17 @@ class ArrowFile:
         is_number = (types.is_integer, types.is_floating, types.is_null)
         return any(is_type(column_type) for is_type in (*is_path, *is_number))
 
+    def ordered_categories(self, name: str) -> list[str] | None:
+        """The values of a column of categories that have an order, in it; None of any other column."""
+        column_type = self.schema.field(name).type
+        if not load_pyarrow().types.is_dictionary(column_type) or not column_type.ordered:
+            return None
+        found = [
+            chunk.dictionary.to_pylist() for part in range(len(self.part_rows)) for chunk in self.read(part, [name])[0].chunks
+        ]
+        is_one = bool(found) and all(values == found[0] for values in found)
+        return found[0] if is_one and all(isinstance(value, str) for value in found[0]) else None
+
     def short_type(self, name: str) -> str:
         """The type of the values of a column, for messages."""
         text = one_line(ValueError(self.schema.field(name).type))

@@ -20,7 +20,7 @@ from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_who
 from kseq.sources.list_cells import warn_of_odd_classes, warn_of_several
 from kseq.sources.spooled_column import SpooledColumn, convert_distinct
 
-__all__ = ["number_classes"]
+__all__ = ["describe_ordered", "number_classes"]
 
 
 def number_classes(
@@ -71,6 +71,11 @@ def number_classes(
         if whole in numbers:
             numbers[name] = numbers[whole]
     return tuple(class_names), convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
+
+
+def describe_ordered(column: str) -> str:
+    """A line on classes that have the order of their categories."""
+    return f"the classes of {column!r} are in the order of its categories ({spelled('class_names')} says another)"
 
 
 def _check_commas(class_names: Sequence[str], names: Iterable[str]) -> None:

@@ -26,12 +26,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from kseq.errors import ImageError, KseqError, NotAnImageError, SourceError, one_line
+from kseq.errors import ImageError, KseqError, NotAnImageError, SourceError, one_line, tell
 from kseq.images.formats import read_header
 from kseq.sources.arrow_files import ArrowFile, arrow_errors, open_arrow_file, read_column
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
+from kseq.sources.class_numbers import describe_ordered
 from kseq.sources.column_roles import (
     USUAL,
     Columns,
@@ -267,6 +268,11 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
     except arrow_errors() as error:
         raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
     class_names = {name: _class_names(opened.schema, name) for name in _class_columns(columns)}
+    for name, names in class_names.items():
+        if names is None and (ordered := opened.ordered_categories(name)) is not None:
+            class_names[name] = ordered
+            if not number:
+                tell(f"{path}: {describe_ordered(name)}")
     for name, names in class_names.items():
         if names is not None:
             cells[name] = SpooledColumn(_named(cell, names) for cell in cells[name])

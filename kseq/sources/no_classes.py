@@ -22,6 +22,7 @@ from kseq.sources.class_names import is_no_class_name
 from kseq.sources.layouts import COCO_NAME, find_layout
 from kseq.sources.listing import list_folder
 from kseq.sources.split_names import folder_split
+from kseq.sources.tar_samples import unpack_command
 
 __all__ = ["describe_around", "refuse_no_classes"]
 
@@ -51,7 +52,9 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
     is_folder = os.path.isdir(path)
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
     if not is_folder:
-        way_out = "unpack it, and give that folder: more layouts are known there"
+        is_tar = source_format == "webdataset" and os.path.isfile(path)
+        unpack = unpack_command(path) if is_tar else "unpack it, and give that folder"
+        way_out = f"more layouts are known in a folder: {unpack}"
     elif len(inner) == 1:
         way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"
     else:

@@ -30,9 +30,11 @@ from kseq.arguments import is_url
 from kseq.errors import tell
 from kseq.images.deep_pixels import read_size
 from kseq.platforms.files import path_bytes
+from kseq.sources.arrow_files import open_arrow_file
 from kseq.sources.assemble import FoundBlock, assemble_blocks
 from kseq.sources.base import FileSource, SourceImage
 from kseq.sources.box_rows import find_box_columns
+from kseq.sources.class_numbers import describe_ordered
 from kseq.sources.column_roles import (
     Columns,
     describe_unused_columns,
@@ -113,6 +115,8 @@ class TableSource(FileSource):
         cells = told.read(table, list(dict.fromkeys([*used, *unused])), faults)
         notes = [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
         if box_rows is None:
+            if class_names is None:
+                class_names = told.class_names or _ordered_classes(path, table_format, columns)
             return cls.of_cells(
                 path,
                 root,
@@ -120,7 +124,7 @@ class TableSource(FileSource):
                 columns,
                 cells,
                 faults,
-                told.class_names if class_names is None else class_names,
+                class_names,
                 target_classes=told.target_classes,
                 storage_options=storage_options,
                 notes=[*notes, *_unused_annotations(path, table, columns)],
@@ -210,6 +214,16 @@ class TableSource(FileSource):
             suffix=request.suffix,
             storage_options=request.storage_options,
         )
+
+
+def _ordered_classes(path: str, table_format: str, columns: Columns) -> list[str] | None:
+    """The classes in the order of their categories, where a Parquet file has one; None if not."""
+    if table_format != "parquet" or columns.label is None:
+        return None
+    names = open_arrow_file(path).ordered_categories(columns.label)
+    if names is not None:
+        tell(f"{path}: {describe_ordered(columns.label)}")
+    return names
 
 
 def _has_values(table: Table, names: Sequence[str]) -> bool:

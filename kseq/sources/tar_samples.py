@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kseq.arguments import spelled_call
+from kseq.display.commands import shell_path
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.compressed import Unpacked, decompress_command
@@ -18,7 +21,7 @@ from kseq.sources.folder_tree import is_hidden
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.wrong_files import describe_wrong_file
 
-__all__ = ["SUFFIXES", "Location", "TarSample", "first_image", "part_images", "read_tar"]
+__all__ = ["SUFFIXES", "Location", "TarSample", "first_image", "part_images", "read_tar", "unpack_command"]
 
 SUFFIXES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 """The columns that are images, the first of which counts."""
@@ -67,6 +70,14 @@ def part_images(samples: Iterable[TarSample]) -> Iterator[TarSample]:
         for column, location in sample.files.items():
             stem, _, suffix = column.rpartition(".")
             yield TarSample(f"{sample.key}.{stem}" if stem else sample.key, {suffix: location})
+
+
+def unpack_command(path: str) -> str:
+    """The commands that unpack a tar, and pack the folder."""
+    folder = re.sub(r"\.(tar(\.\w+)?|t\w+)$", "", path, flags=re.IGNORECASE)
+    words = (shell_path(folder), shell_path(path))
+    call = spelled_call("pack", folder, "DATASET")
+    return f"unpack it (mkdir -p {words[0]} && tar -xf {words[1]} -C {words[0]}), and pack that: {call}"
 
 
 def read_tar(number: int, path: str, unpacked: Unpacked) -> SpooledColumn:

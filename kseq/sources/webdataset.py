@@ -12,6 +12,7 @@ The rules:
 - The label is the column `cls`, a number or a name; or else the class folder that the key lies in, where all images lie in
   folders: which folders are splits and which are classes is said in `kseq/sources/class_folders.py`.
 - A column `json.NAME` is what the json file of the sample has under that name.
+- Where tars hold images alone, without folders, and are called like classes (`cat.tar`, `n01440764.tar`), a tar is a class.
 - Folders in the tars tell the split, `train/cat/0001.jpg`; or else the name of a tar or of its folder, `train-000000.tar`,
   `photos-val-000000.tar`, `test/000000.tar`.
 - A sample is called FILE/KEY. Rejected are: a sample that lacks its image, has a column twice, has a link (links are not
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -36,19 +38,22 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.class_folders import ClassFolders, find_class_folders
+from kseq.sources.class_names import folder_class_name
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
 from kseq.sources.compressed import Unpacked, Unpacker
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.split_names import folder_split
 from kseq.sources.spooled_column import SpooledColumn
-from kseq.sources.tar_samples import SUFFIXES, Location, TarSample, first_image, part_images, read_tar
+from kseq.sources.tar_samples import SUFFIXES, Location, TarSample, first_image, part_images, read_tar, unpack_command
 from kseq.sources.text import decode_text
 
 __all__ = ["WEBDATASET", "WebDatasetSource"]
@@ -58,6 +63,11 @@ _TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)"
 # Stand for the first of the usual images and for the folder; no file has these as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
 _JSON = "json."
+# The columns of files that annotation tools write.
+_TARS = frozenset({"tar", "tar.gz", "tgz"})
+_ANNOTATIONS = frozenset({"txt", "xml", "json", "csv", "yaml"})
+# The numbers of ImageNet's classes.
+_WORDNET = re.compile(r"n\d{8}")
 # How many names a note shows.
 _SHOWN = 5
 
@@ -110,11 +120,15 @@ class WebDatasetSource(Source):
         if not samples:
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         folders = _find_folders(path, samples, columns)
-        if folders.class_names and not columns.image and not any("cls" in sample.files for sample in samples):
+        tar_classes = _tar_classes([tar.name for tar in tars], samples) if not folders.class_names else ()
+        if (folders.class_names or tar_classes) and not columns.image and not any("cls" in sample.files for sample in samples):
             samples, counts = _part_images(samples, counts)
-        reader = _CellReader(files, folders)
+        reader = _CellReader(files, folders, tar_classes)
         names = _column_names(samples, columns, reader)
-        columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
+        if _ANY_IMAGE not in names and set(names) & _TARS and os.path.isfile(path):
+            raise SourceError(f"{path}: holds tars: {unpack_command(path)}")
+        usual = {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)}
+        columns = find_columns(columns, path, names, usual, hint=_hint(path, names))
         pixels, asked = pixel_columns(columns), value_columns(columns)
         cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
         rows, unused = iter(samples), Counter[str]()
@@ -133,6 +147,11 @@ class WebDatasetSource(Source):
                 unused.update(_unused_images(sample, pixels))
         assembled = assemble_samples(path, columns, cells, found_samples, class_names)
         notes = folders.notes if columns.label == _FOLDER else ()
+        if tar_classes and columns.label == _FOLDER:
+            notes = (
+                *notes,
+                f"{path}: the names of the tars are the classes ({spelled('columns.label', '')} packs images alone)",
+            )
         if unused:
             names = [f"{column} ({count:,})" for column, count in unused.most_common(_SHOWN)]
             notes = (*notes, f"{path}: of some samples further images are not used: {', '.join(names)}")
@@ -206,6 +225,27 @@ def _find_folders(path: str, samples: Iterable[TarSample], columns: Columns) -> 
     return ClassFolders(())
 
 
+def _tar_classes(names: Sequence[str], samples: Iterable[TarSample]) -> tuple[str, ...]:
+    """The class of each tar, by its name; none if tars are numbered, or called like splits, or hold more than images."""
+    stems = [re.sub(rf"{_TAR_NAMES}$", "", name.rpartition("/")[2], flags=re.IGNORECASE) for name in names]
+    bare = {re.sub(r"[-_ ]?\d+$", "", stem) for stem in stems}
+    are_numbered = "" in bare or (len(bare) < len(set(stems)) and not all(map(_WORDNET.fullmatch, stems)))
+    if len(set(stems)) < 2 or are_numbered or any(folder_split(stem) is not None for stem in stems):
+        return ()
+    for sample in samples:
+        if not sample.rejection and not all(column.endswith(SUFFIXES) for column in sample.files):
+            return ()
+    return tuple(map(folder_class_name, stems))
+
+
+def _hint(path: str, names: Sequence[str]) -> str:
+    """What packs tars without labels."""
+    text = f"; {spelled('columns', label='', text='txt')} packs text" if "txt" in names else ""
+    if _ANNOTATIONS & set(names) and os.path.isfile(path):
+        return f"{text}; if an annotation tool wrote it, {unpack_command(path)}"
+    return text
+
+
 def _part_images(
     samples: SpooledColumn, counts: Sequence[tuple[SourceFile, int | Rejection]]
 ) -> tuple[SpooledColumn, list[tuple[SourceFile, int | Rejection]]]:
@@ -261,16 +301,18 @@ class _CellReader:
     Args:
         files: The paths of the tars.
         folders: Which folders in the tars are classes.
+        tar_classes: The classes of the tars, where tars are classes.
     """
 
-    def __init__(self, files: Sequence[str], folders: ClassFolders) -> None:
+    def __init__(self, files: Sequence[str], folders: ClassFolders, tar_classes: Sequence[str] = ()) -> None:
         self._files = files
         self._folders = folders
+        self._tar_classes = tar_classes
 
     @property
     def has_classes(self) -> bool:
-        """Whether folders tell the classes."""
-        return bool(self._folders.class_names)
+        """Whether folders or tars tell the classes."""
+        return bool(self._folders.class_names or self._tar_classes)
 
     def cell(self, sample: TarSample, column: str) -> Any:
         """The text of a column, or the value that the json file has; None if the sample lacks it.
@@ -278,6 +320,8 @@ class _CellReader:
         Raises:
             ImageError: If it cannot be read.
         """
+        if column == _FOLDER and self._tar_classes:
+            return self._tar_classes[next(iter(sample.files.values()))[0]]
         if column == _FOLDER:
             return self._folders.place(_folder(sample.key))[1]
         if not column.startswith(_JSON):

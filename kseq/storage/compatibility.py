@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from kseq.arguments import spelled, spelled_call
 from kseq.errors import ArgumentError
+from kseq.storage.field_kinds.instances import Instances, WideInstances
 from kseq.storage.fields import Field
 
 __all__ = ["check_same_names", "common_field", "row_layouts"]
@@ -46,6 +48,14 @@ def common_field(field: Field, other: Field, path: str, other_path: str) -> Fiel
     common = replace(field, shape=shape, mirror_order=order)
     form = replace(other, shape=shape if field.encoded else other.shape, class_names=field.class_names)
     if common != replace(form, mirror_order=order):
+        wide = next((place for each, place in ((field, path), (other, other_path)) if each.kind == WideInstances.name), None)
+        if wide is not None and {field.kind, other.kind} == {Instances.name, WideInstances.name}:
+            bits = {Instances.name: 8, WideInstances.name: 16}
+            append = spelled_call("append", wide, "SOURCE")
+            raise ArgumentError(
+                f"{other_path}: the masks of instances in {field.name!r} have {bits[other.kind]} bits, in {path} they have "
+                f"{bits[field.kind]}: {append} with {spelled('columns.mask', 'instances')} adds the source of the other with 16"
+            )
         raise ArgumentError(
             f"{other_path}: field {field.name!r} is {other.describe()}, in {path} it is {field.describe()}: "
             "they do not go together"

@@ -659,3 +659,36 @@ def test_columns_do_not_go_with_a_zip(folder: Path, tmp_path: Path) -> None:
     source = write_zip(folder, tmp_path, 0)
     assert_says(refusal(source, tmp_path / "packed", ArgumentError, columns=kseq.Columns(label="cls")), "zip")
     assert open_source(str(source), "zip", Columns(), None, ["dog", "cat"]).class_names == ("dog", "cat")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("cat", "dog"), ("cat", "dog")),
+        (("n01440764", "n01443537"), ("n01440764", "n01443537")),
+        (("part-00000", "part-00001"), None),
+        (("00000", "00001"), None),
+        (("train", "val"), None),
+    ],
+)
+def test_tars_that_are_called_like_classes_are_classes(
+    jpegs: list[bytes], tmp_path: Path, names: tuple[str, ...], classes: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in names:
+        write_tar(tmp_path / "in" / f"{name}.tar", {"0.jpg": jpegs[0], "1.0.jpg": jpegs[1], "1.1.jpg": jpegs[0]})
+    if classes is None:
+        assert_says(refusal(tmp_path / "in", tmp_path / "out"), "label=''")
+        return
+    report = kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
+    assert (report.class_names, report.num_samples) == (classes, 6)
+    assert_says(report.notes[0], tmp_path / "in", "label=''")
+
+
+@pytest.mark.parametrize("names", [("cat.tar",), ("images/0.jpg", "labels/0.txt", "data.yaml")])
+def test_a_tar_that_is_packed_from_a_folder_names_the_commands(
+    jpegs: list[bytes], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    source = write_tar(tmp_path / "x y.tar", dict.fromkeys(names, jpegs[0]))
+    message = refusal(source, tmp_path / "out")
+    assert_says(message, f"mkdir -p '{tmp_path}/x y' && tar -xf '{source}' -C '{tmp_path}/x y'", f"'{tmp_path}/x y', 'DATASET'")

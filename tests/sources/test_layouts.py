@@ -155,7 +155,6 @@ UNKNOWN = {
     "annotations of no known form": ({"images/0.png": None, "labels/0.json": "{}"}, "images"),
     "boxes of a code of one's own": ({"images/0.png": None, "bboxes/0.txt": "left: 4, top: 7\n"}, "bboxes"),
     "texts of other names": ({"images/img_1.png": None, "gt/gt_img_1.txt": "3,4,5,6,7,8,9,9,Hall\n"}, "gt"),
-    "classes inside one of them": ({"Images/cat/0.png": None, "Images/dog/1.png": None, "Annotation/cat/0": VOC}, "Annotation"),
 }
 
 
@@ -163,16 +162,24 @@ UNKNOWN = {
 @pytest.mark.parametrize("form", ["folder", "zip", "tar"])
 def test_folders_that_are_called_like_no_class_become_none_in_silence(tmp_path: Path, layout: str, form: str) -> None:
     files, name = UNKNOWN[layout]
-    if form == "tar" and layout == "classes inside one of them":
-        pytest.skip("the images of a tar lie in one of them alone: in folders of classes")
     source = write(tmp_path / "in", files)
     if form != "folder":
         source = Path(shutil.make_archive(str(tmp_path / "in"), form, source))
     known = {"tar": "webdataset"}.get(form, form)
-    way_out = source / "Images" if (form, name) == ("folder", "Annotation") else re.compile("table.csv|unpack")
-    with raises(SourceError, source, name, way_out, f"source_format={known!r}"):
+    with raises(SourceError, source, name, re.compile("table.csv|unpack"), f"source_format={known!r}"):
         kseq.pack(source, tmp_path / "out", workers=0)
     assert name in kseq.pack(source, tmp_path / "out", source_format=known, workers=0).class_names
+
+
+@pytest.mark.parametrize("names", [("Images", "Annotation"), ("101_ObjectCategories", "Annotations"), ("photos", "labels")])
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_a_folder_of_classes_beside_annotations_is_the_top(tmp_path: Path, names: tuple[str, str], is_zip: bool) -> None:
+    inner, other = names
+    files = {f"{inner}/cat/0.png": None, f"{inner}/dog/1.png": None, f"{other}/cat/0": "x", f"{other}/dog/1.mat": "x"}
+    source = write(tmp_path / "in", files)
+    report = kseq.pack(zipped(source) if is_zip else source, tmp_path / "out", workers=0)
+    assert report.class_names == ("cat", "dog")
+    assert_says(report.notes[0], inner, other)
 
 
 def test_classes_that_are_called_like_none_and_share_few_names_are_classes(tmp_path: Path) -> None:

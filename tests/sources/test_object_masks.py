@@ -226,6 +226,11 @@ def test_instances_of_8_and_of_16_bits_are_appended_where_there_is_room(tmp_path
     kseq.pack(few, tmp_path / "narrow", workers=0, columns=columns)
     with raises(SourceError, tmp_path / "narrow", many, "255", "instances"):
         kseq.append(tmp_path / "narrow", many, workers=0, columns=columns)
+    for first, second in (("wide", "narrow"), ("narrow", "wide")):
+        with raises(
+            ArgumentError, tmp_path / "wide", tmp_path / "narrow", 8, 16, f"kseq.append('{tmp_path / 'wide'}', 'SOURCE')"
+        ):
+            kseq.merge([tmp_path / first, tmp_path / second], tmp_path / "merged")
     # A table has no outlines to draw, and the column of masks makes no instances.
     (tmp_path / "few" / "table.csv").write_text("image,drawn\n1.png,1.png\n")
     for name, kind in (("narrow", "instances"), ("wide", "wide_instances")):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 import kseq
@@ -119,3 +122,18 @@ def test_boxes_of_an_image_in_one_cell_are_read(tmp_path: Path) -> None:
     samples: Any = {dataset.source(row): dataset[row]["boxes"].tolist() for row in range(len(dataset))}
     assert samples == {"0.png": [[1, 2, 3, 4], [5, 6, 7, 8]], "1.png": []}
     assert_says(left_out["2.png"], "row 3", re.compile("BoxesString", re.IGNORECASE))
+
+
+@pytest.mark.parametrize("has_bytes", [False, True])
+@pytest.mark.parametrize("is_ordered", [False, True])
+def test_ordered_categories_of_parquet_give_classes_their_order(tmp_path: Path, has_bytes: bool, is_ordered: bool) -> None:
+    put_images(tmp_path, "0.png", "1.png", "2.png")
+    images = [(tmp_path / f"{row}.png").read_bytes() if has_bytes else f"{row}.png" for row in range(3)]
+    sizes = pyarrow.DictionaryArray.from_arrays(pyarrow.array([2, 0, 1]), ["small", "medium", "large"], ordered=is_ordered)
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": sizes}), tmp_path / "t.parquet", row_group_size=2)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        dataset, _ = pack(tmp_path / "t.parquet")
+    assert dataset.class_names == (("small", "medium", "large") if is_ordered else ("large", "medium", "small"))
+    assert list(classes(dataset).values()) == ["large", "small", "medium"]
+    assert ["'label'" in str(line.message) for line in told] == [True] * is_ordered
