@@ -25,8 +25,8 @@ from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, unused_outlines
 from kseq.sources.class_names import sort_class_names
-from kseq.sources.listing import Listing
 from kseq.sources.cvat_tracks import read_tracks
+from kseq.sources.listing import Listing
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.run_lengths import row_runs_box
 from kseq.sources.shape_outlines import (
