@@ -21,16 +21,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kseq.arguments import counted
 from kseq.errors import SourceError, tell
-from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.column_roles import USUAL, Columns, find_columns, find_usual, image_columns, pixel_columns, used_columns
-from kseq.sources.folder_tree import FolderTree
 from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.object_cells import OBJECTS, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import describe_unused_split, is_split_column, split_of_path
+from kseq.sources.split_tables import describe_unnamed
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Table, table_format
@@ -83,9 +81,7 @@ def _open(request: SourceRequest) -> TableSource:
         boxes, labels = zip(*map(read_objects, cells[OBJECTS]), strict=True)
         cells[_BOXES], cells[_BOX_LABELS] = SpooledColumn(boxes), SpooledColumn(labels)
         notes.append(describe_objects(path))
-    num_others = _count_others(path, cells[image_columns(columns)[0]])
-    if num_others:
-        notes.append(f"{path}: {counted(num_others, 'image is', 'images are')} in none of its tables, and not packed")
+    notes += describe_unnamed(path, cells[image_columns(columns)[0]])
     files = NamedFiles(path, FileSizes(path, request.follow_links, request.storage_options), request.suffix)
     return TableSource.of_cells(
         path,
@@ -160,10 +156,3 @@ def _table(path: str, folder: str, name: str) -> Table:
 def _below(folder: str, names: Sequence[Any]) -> Iterator[Any]:
     """Names below the folder of their table as paths below the folder of all."""
     return (f"{folder}/{name}" if folder and isinstance(name, str) and name else name for name in names)
-
-
-def _count_others(path: str, named: SpooledColumn) -> int:
-    known = {os.path.normpath(name) for name in named if isinstance(name, str)}
-    tree = FolderTree(path, follow_links=False)
-    images = (entry.path for entry in tree.files(tree.top) if entry.name.lower().endswith(IMAGE_SUFFIXES))
-    return sum(os.path.normpath(image) not in known for image in images)

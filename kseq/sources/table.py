@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,9 @@ from kseq.sources.column_roles import (
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.list_cells import is_missing
 from kseq.sources.named_files import NamedFiles, look_for
-from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
 from kseq.sources.split_names import describe_unused_split, is_split_column
+from kseq.sources.split_tables import SPLIT, describe_unnamed, find_split_tables, open_split_tables
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.stated_sizes import SizedLocation, path_of, turned_boxes
 from kseq.sources.table_files import TABLE_FORMATS, Table
@@ -96,8 +97,13 @@ class TableSource(FileSource):
         Raises:
             SourceError: If the file cannot be read as such a table, lacks a column, or no row can be packed.
         """
-        root = check_root(path, root)
-        table = Table.open(path, table_format)
+        is_folder = os.path.isdir(path)
+        if is_folder:
+            table = open_split_tables(path, table_format, columns, is_below=root is None)
+            columns = columns if columns.split is not None else replace(columns, split=SPLIT)
+        else:
+            table = Table.open(path, table_format)
+        root = check_root(os.path.join(path, "") if is_folder else path, root)
         files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
         box_rows = find_box_columns(columns, table.names)
         if box_rows is not None and not _has_values(table, box_rows.corners):
@@ -114,6 +120,7 @@ class TableSource(FileSource):
         unused = [name for name in table.names if columns.split is None and is_split_column(name) and name not in used]
         cells = told.read(table, list(dict.fromkeys([*used, *unused])), faults)
         notes = [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
+        notes += describe_unnamed(root, cells[image_columns(columns)[0]]) if is_folder else ()
         if box_rows is None:
             if class_names is None:
                 class_names = told.class_names or _ordered_classes(path, table_format, columns)
@@ -203,7 +210,6 @@ class TableSource(FileSource):
     @classmethod
     def open(cls, request: SourceRequest, table_format: str) -> TableSource:
         """Open a path of one of `TABLE_FORMATS` as a source."""
-        check_is_file(request.path, table_format)
         return cls.load(
             request.path,
             table_format,
@@ -405,6 +411,7 @@ def _source_format(name: str, *suffixes: str) -> SourceFormat:
         lambda request: TableSource.open(request, name),
         suffixes,
         TABLE_FORMATS[name].file_names,
+        lambda listing: bool(find_split_tables(listing, name)),
         has_columns=True,
         has_root=True,
         has_links=True,

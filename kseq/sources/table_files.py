@@ -31,7 +31,7 @@ from kseq.sources.cell_types import Rejection
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn
 from kseq.sources.text import is_well_encoded, open_text
 
-__all__ = ["TABLE_FORMATS", "Table", "TableFormat", "table_format"]
+__all__ = ["TABLE_FORMATS", "Block", "Table", "TableFormat", "table_format"]
 
 _DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(r"(?i)sep=([,;\t|])")
@@ -44,7 +44,7 @@ _SHOWN = 40
 _MOST_LETTERS = 1 << 28
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """Some rows of a table: for each column the cells, and for each row why it cannot be read; no list if all can."""
 
     columns: Sequence[Sequence[Any]]
@@ -52,7 +52,7 @@ class _Block(NamedTuple):
 
 
 # Given names of columns, yields some rows at a time.
-_ReadBlocks = Callable[[Sequence[str]], Iterator[_Block]]
+ReadBlocks = Callable[[Sequence[str]], Iterator[Block]]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,12 @@ class Table:
     Attributes:
         path: The file.
         names: The names of the columns, in their order.
+        read_blocks: Given names of columns, yields some rows at a time.
     """
 
     path: str
     names: Sequence[str]
-    _read_blocks: _ReadBlocks
+    read_blocks: ReadBlocks
 
     @classmethod
     def open(cls, path: str, table_format: str) -> Table:
@@ -86,7 +87,7 @@ class Table:
         """
         names = list(dict.fromkeys(self.names))
         with _naming_file(self.path):
-            block = next(self._read_blocks(names), _Block([[]] * len(names)))
+            block = next(self.read_blocks(names), Block([[]] * len(names)))
         return dict(zip(names, map(list, block.columns), strict=True))
 
     def read(self, columns: Sequence[str], faults: SpooledColumn | None = None) -> dict[str, SpooledColumn]:
@@ -103,7 +104,7 @@ class Table:
         cells = {name: SpooledColumn() for name in columns}
         num_rows = 0
         with _naming_file(self.path):
-            for block in self._read_blocks(list(cells)):
+            for block in self.read_blocks(list(cells)):
                 for column, block_cells in zip(cells.values(), block.columns, strict=True):
                     column.extend(block_cells)
                 count = len(block.columns[0])
@@ -137,7 +138,7 @@ def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
         yield block
 
 
-def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
+def _open_csv(path: str) -> tuple[list[str], ReadBlocks]:
     """A CSV with the names of the columns in the first line; the delimiter is the one that this line has most of."""
     form = _find_csv_form(path)
     delimiter = form.delimiter
@@ -153,7 +154,7 @@ def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
         # Spreadsheets write a delimiter after the last column.
         names.pop()
 
-    def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
+    def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         numbers = [names.index(name) for name in asked]
         with open_text(path) as file, _long_cells():
             lines = form.rows(file)
@@ -163,7 +164,7 @@ def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
                 if set(map(len, rows)) != {len(names)}:
                     faults = [_fit_row(row, len(names)) for row in rows]
                 columns = list(zip(*rows, strict=True))
-                yield _Block([columns[number] for number in numbers], faults if any(faults) else ())
+                yield Block([columns[number] for number in numbers], faults if any(faults) else ())
 
     return names, read_blocks
 
@@ -252,7 +253,7 @@ def _fit_row(row: list[Any], expected: int) -> str | None:
     return fault
 
 
-def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
+def _open_jsonl(path: str) -> tuple[list[str], ReadBlocks]:
     """JSON Lines: an object on each line. The first lines name the columns; a name that a line lacks counts as null."""
 
     def read_objects() -> Iterator[dict[str, Any] | Rejection]:
@@ -262,11 +263,11 @@ def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
             objects = _parse_list(first, lines) if first.lstrip().startswith("[") else None
             yield from map(_parse_object, chain([first] if first else [], lines)) if objects is None else objects
 
-    def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
+    def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         for block in _blocks(read_objects()):
             faults = [row if isinstance(row, Rejection) else None for row in block]
             rows: list[Any] = [{} if isinstance(row, Rejection) else row for row in block]
-            yield _Block([[row.get(name) for row in rows] for name in asked], faults if any(faults) else ())
+            yield Block([[row.get(name) for row in rows] for name in asked], faults if any(faults) else ())
 
     first = list(islice(read_objects(), BLOCK_ROWS))
     if not first:
@@ -313,7 +314,7 @@ def _parse_object(line: str) -> dict[str, Any] | Rejection:
     return row if isinstance(row, dict) else _no_object(line)
 
 
-def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:
+def _open_parquet(path: str) -> tuple[list[str], ReadBlocks]:
     """Parquet, by pyarrow; only the columns that are asked for are read."""
     try:
         import pyarrow
@@ -325,10 +326,10 @@ def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:
     except pyarrow.ArrowException as error:
         raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 
-    def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
+    def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         try:
             for batch in file.iter_batches(BLOCK_ROWS, columns=list(asked), use_threads=False):
-                yield _Block([batch.column(name).to_pylist() for name in asked])
+                yield Block([batch.column(name).to_pylist() for name in asked])
         except pyarrow.ArrowException as error:
             raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
         finally:
@@ -347,7 +348,7 @@ class TableFormat(NamedTuple):
     """
 
     file_names: str
-    open: Callable[[str], tuple[list[str], _ReadBlocks]]
+    open: Callable[[str], tuple[list[str], ReadBlocks]]
 
 
 TABLE_FORMATS = {

@@ -1,0 +1,126 @@
+"""Tables of one name in the folders of splits, beside their images: read as one table, such as Roboflow's `_annotations.csv`.
+
+The rules:
+
+- All images lie in folders at the top that are called like splits (`train`, `valid`, `test`), and each of these has a table,
+  all of one name.
+- Their columns are those of any table; a column that only some have is missing in the rows of the others. Paths of images are
+  relative to the folder of their table, unless they begin with its name.
+- The folder of a table is the split of its rows, unless the caller names a column of splits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from kseq.arguments import counted
+from kseq.errors import SourceError, tell
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.box_rows import find_box_columns
+from kseq.sources.column_roles import Columns, find_usual, image_columns, pixel_columns
+from kseq.sources.folder_tree import FolderTree
+from kseq.sources.listing import Listing, folder_of, list_folder
+from kseq.sources.split_names import folder_split
+from kseq.sources.table_files import Block, Table, table_format
+
+__all__ = ["SPLIT", "describe_unnamed", "find_split_tables", "open_split_tables"]
+
+SPLIT = "(split)"
+"""The column of such a table that has the splits."""
+
+
+def find_split_tables(listing: Listing, format_name: str) -> dict[str, str]:
+    """The folders of splits and the table in each; nothing if there are none, or one folder has no such table.
+
+    Args:
+        listing: What lies in a folder.
+        format_name: Of which of `TABLE_FORMATS` the tables are.
+    """
+    splits = listing.image_folders
+    # In folders of classes, a table says something else of the images.
+    if not splits or any("/" in folder or folder_split(folder) is None for folder in splits):
+        return {}
+    by_name: dict[str, dict[str, str]] = {}
+    for file in listing.others:
+        if folder_of(file) in splits and table_format(file) == format_name:
+            by_name.setdefault(file.rpartition("/")[2], {})[folder_of(file)] = file
+    found = next((tables for _, tables in sorted(by_name.items()) if len(tables) == len(splits)), {})
+    return found if all(_names_images(listing, file, format_name) for file in found.values()) else {}
+
+
+def _names_images(listing: Listing, file: str, format_name: str) -> bool:
+    """Whether a table has a column that is called as those of images are."""
+    try:
+        names = Table.open(listing.full_path(file), format_name).names
+    except SourceError:
+        return False
+    return bool(_image_columns(Columns(), names))
+
+
+def _image_columns(columns: Columns, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns of files, as far as they are told by their names."""
+    boxes = find_box_columns(columns, names)
+    columns = columns if boxes is None else boxes.columns
+    image = image_columns(columns) if columns.image else find_usual("image", names)
+    return pixel_columns(replace(columns, image=image)) if image else ()
+
+
+def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below: bool) -> Table:
+    """Such tables as one, with the column `SPLIT`.
+
+    Args:
+        path: The folder that they lie in.
+        format_name: Of which of `TABLE_FORMATS` they are.
+        columns: What the caller says of their columns.
+        is_below: Whether the paths in a table are relative to its folder.
+
+    Raises:
+        SourceError: If there are none, or one cannot be read as such a table.
+    """
+    files = find_split_tables(list_folder(path), format_name)
+    if not files:
+        raise SourceError(
+            f"{path}: is not a file, expected is one ({format_name}), or a folder of train, val and test with images, and a "
+            "table of the same name, in each"
+        )
+    tell(f"{path}: its tables {', '.join(files.values())} are read as one: the folder of each is the split of its rows")
+    tables = {folder: Table.open(f"{path}/{file}", format_name) for folder, file in files.items()}
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
+    paths = set(_image_columns(columns, names)) if is_below else set()
+
+    def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
+        for folder, table in tables.items():
+            own = [name for name in asked if name in table.names]
+            for block in table.read_blocks(own or table.names[:1]):
+                count = len(block.columns[0])
+                cells: dict[str, Sequence[Any]] = dict(zip(own, block.columns, strict=False))
+                cells[SPLIT] = [folder_split(folder)] * count
+                placed = ((name, cells.get(name, [None] * count)) for name in asked)
+                yield block._replace(
+                    columns=[[_below(folder, cell) for cell in column] if name in paths else column for name, column in placed]
+                )
+
+    return Table(path, [*names, SPLIT], read_blocks)
+
+
+def _below(folder: str, cell: Any) -> Any:
+    is_relative = isinstance(cell, str) and cell and not cell.startswith((f"{folder}/", "/"))
+    return f"{folder}/{cell}" if is_relative else cell
+
+
+def describe_unnamed(root: str, named: Iterable[Any]) -> Iterator[str]:
+    """How many images of a folder no table names.
+
+    Args:
+        root: The folder.
+        named: The paths that tables name, relative to it.
+    """
+    known = {os.path.normpath(name) for name in named if isinstance(name, str)}
+    tree = FolderTree(root, follow_links=False)
+    images = (entry.path for entry in tree.files(tree.top) if entry.name.lower().endswith(IMAGE_SUFFIXES))
+    count = sum(os.path.normpath(image) not in known for image in images)
+    if count:
+        yield f"{root}: {counted(count, 'image is', 'images are')} in none of its tables, and not packed"

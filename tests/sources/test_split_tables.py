@@ -1,0 +1,114 @@
+"""Tables of one name in the folders of splits are one table, whose rows have the splits of their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kseq
+from kseq.errors import SourceError
+from kseq.sources.registry import choose_format
+from tests.helpers.messages import assert_says, raises
+from tests.sources.test_yolo_layouts import Packed, write
+
+BOXES = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+LABELS = "image,label\n"
+
+
+def labels_of(source: Path, **options: Any) -> dict[str, dict[str, str]]:
+    """What was packed: for each split the class of each sample, by its source."""
+    kseq.pack(source, source.parent / "out", workers=0, overwrite=True, **options)
+    with kseq.ShardDataset(source.parent / "out") as dataset:
+        names = dataset.class_names
+        return {
+            split: {dataset.source(row): names[int(dataset[row]["label"])] for row in dataset.split_ids(split)}
+            for split in dataset.splits
+        }
+
+
+def test_boxes_of_each_split_are_packed_as_roboflow_writes_them(tmp_path: Path) -> None:
+    files = {
+        "train/a.png": None,
+        "train/b.png": None,
+        "train/_annotations.csv": f"{BOXES}a.png,100,100,cat,1,2,30,40\na.png,100,100,dog,5,6,7,8\nb.png,100,100,cat,0,0,9,9\n",
+        "valid/a.png": None,
+        "valid/_annotations.csv": f"{BOXES}a.png,100,100,dog,10,20,30,40\n",
+        "test/c.png": None,
+        "test/_annotations.csv": f"{BOXES}c.png,100,100,bird,10,20,30,40\n",
+        "README.roboflow.txt": "photos",
+    }
+    packed = Packed(write(tmp_path / "in", files))
+    assert packed.objects == {
+        "train/a.png": [("cat", [1, 2, 30, 40]), ("dog", [5, 6, 7, 8])],
+        "train/b.png": [("cat", [0, 0, 9, 9])],
+        "valid/a.png": [("dog", [10, 20, 30, 40])],
+        "test/c.png": [("bird", [10, 20, 30, 40])],
+    }
+    assert packed.splits == {"train": {"train/a.png", "train/b.png"}, "val": {"valid/a.png"}, "test": {"test/c.png"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("labels.csv", ("image,label\na.png,cat\n", "image,label\nb.png,dog\n")),
+        ("labels.tsv", ("image\tlabel\na.png\tcat\n", "label\timage\ndog\tb.png\n")),
+        ("labels.csv", ("image,label\ntrain/a.png,cat\n", "image,label\nval/b.png,dog\n")),
+        ("labels.csv", ("image,label\na,cat\n", "image,label\nb,dog\n")),
+        ("labels.csv", ("image,label,weight\na.png,cat,1\n", "image,label\nb.png,dog\n")),
+        ("labels.jsonl", ('{"image": "a.png", "label": "cat"}\n', '{"image": "b.png", "label": "dog"}\n')),
+    ],
+)
+def test_labels_of_each_split_are_packed(tmp_path: Path, name: str, tables: tuple[str, str]) -> None:
+    files = {"train/a.png": None, f"train/{name}": tables[0], "val/b.png": None, f"val/{name}": tables[1]}
+    found = labels_of(write(tmp_path / "in", files))
+    assert {split: list(labels.values()) for split, labels in found.items() if labels} == {"train": ["cat"], "val": ["dog"]}
+
+
+def test_images_that_no_table_names_are_counted(tmp_path: Path) -> None:
+    files = {
+        "train/a.png": None,
+        "train/left.png": None,
+        "train/labels.csv": f"{LABELS}a.png,cat\n",
+        "val/b.png": None,
+        "val/labels.csv": f"{LABELS}b.png,cat\ngone.png,cat\n",
+    }
+    report = kseq.pack(write(tmp_path / "in", files), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), tmp_path / "in", 1, "none")
+    assert [rejected.path for rejected in report.rejected] == [b"val/gone.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        # A table beside classes, a split without a table, images that lie elsewhere too.
+        ({"train/cat/a.png": None, "train/labels.csv": LABELS, "val/cat/b.png": None, "val/labels.csv": LABELS}, "folder"),
+        ({"train/a.png": None, "train/labels.csv": LABELS, "val/b.png": None}, "folder"),
+        ({"train/a.png": None, "train/labels.csv": LABELS, "more/b.png": None, "more/labels.csv": LABELS}, "folder"),
+        ({"train/a.png": None, "train/labels.csv": "x,y\n1,2\n"}, "folder"),
+        ({"train/a.png": None, "train/labels.csv": LABELS}, "csv"),
+    ],
+)
+def test_other_folders_with_tables_are_none_of_these(tmp_path: Path, files: dict[str, Any], known: str) -> None:
+    assert choose_format(str(write(tmp_path / "in", files)), None).name == known
+
+
+def test_the_columns_and_the_root_of_the_caller_count(tmp_path: Path) -> None:
+    files = {
+        "train/a.png": None,
+        "train/t.csv": "image,label,photo,fold\nx.png,9,a.png,val\n",
+        "val/b.png": None,
+        "val/t.csv": "image,label,photo,fold\nx.png,8,b.png,train\n",
+    }
+    source = write(tmp_path / "in", files)
+    found = labels_of(source, columns=kseq.Columns(image="photo", label="label", split="fold"))
+    assert found == {"train": {"val/b.png": "8"}, "val": {"train/a.png": "9"}}
+    write(tmp_path / "other", {"a.png": None, "b.png": None})
+    found = labels_of(source, columns=kseq.Columns(image="photo"), root=tmp_path / "other")
+    assert found == {"train": {"a.png": "9"}, "val": {"b.png": "8"}}
+
+
+def test_a_folder_that_is_no_such_one_says_what_is_expected(tmp_path: Path) -> None:
+    with raises(SourceError, tmp_path / "in", "csv", "table"):
+        kseq.pack(write(tmp_path / "in", {"train/cat/0.png": None}), tmp_path / "out", source_format="csv", workers=0)
