@@ -127,7 +127,7 @@ def test_files_beside_classes_that_name_splits_or_classes_are_noted(
         ),
         ({"train_images/a.png": None, "test_images/b.png": None, "t.csv": 'id,label\n"a",x\n'}, "t.csv", "train_images"),
         ({"images/a.png": None, "t.csv": "label;path\nx;images/a.png\n"}, "t.csv", ""),
-        ({"train/a.png": None, "train/labels.csv": "image,label\na.png,x\n"}, "train/labels.csv", "train"),
+        ({"images/a/1.png": None, "images/labels.csv": "image,label\na/1.png,x\n"}, "images/labels.csv", "images"),
     ],
 )
 def test_the_command_for_a_table_names_the_folder_of_its_images(

@@ -12,7 +12,7 @@ import kseq
 from kseq.errors import SourceError
 from kseq.sources.layouts import find_layout
 from kseq.sources.listing import list_folder
-from kseq.sources.registry import choose_format
+from kseq.sources.registry import SOURCE_FORMATS, choose_format
 from tests.helpers.messages import raises
 
 # More than a listing has of one folder.
@@ -56,21 +56,21 @@ def test_a_file_of_coco_beside_many_images_is_found(tmp_path: Path, parts: tuple
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "found"),
+    ("name", "text", "known"),
     [
-        ("_annotations.csv", f"filename,class,xmin,ymin,xmax,ymax\n{NAMES[-1]}.jpg,cat,0,0,1,1\n", "images and a table"),
+        ("_annotations.csv", f"filename,class,xmin,ymin,xmax,ymax\n{NAMES[-1]}.jpg,cat,0,0,1,1\n", "csv"),
         ("_annotations.txt", f"{NAMES[-1]}.jpg 0,0,1,1,0\n", "Keras YOLO"),
         (f"{NAMES[-1]}.xml", BOX, "Pascal VOC"),
-        (f"{NAMES[-1]}.txt", "0 0.5 0.5 0.1 0.1\n", None),
+        (f"{NAMES[-1]}.txt", "0 0.5 0.5 0.1 0.1\n", "yolo"),
     ],
 )
-def test_one_file_beside_many_images_is_found(tmp_path: Path, name: str, text: str, found: str | None) -> None:
+def test_one_file_beside_many_images_is_found(tmp_path: Path, name: str, text: str, known: str) -> None:
     folder = fill(tmp_path / "photos" / "train", ".jpg")
     (folder / name).write_text(text)
-    if found is None:
-        assert choose_format(str(tmp_path / "photos"), None).name == "yolo"
+    if known in SOURCE_FORMATS:
+        assert choose_format(str(tmp_path / "photos"), None).name == known
         return
-    with raises(SourceError, tmp_path / "photos", found, f"train/{name}"):
+    with raises(SourceError, tmp_path / "photos", known, f"train/{name}"):
         kseq.pack(tmp_path / "photos", tmp_path / "out", workers=0)
 
 
