@@ -16,34 +16,10 @@ from kseq.storage import pread_array
 from kseq.training import batch_listeners
 from kseq.training.input_monitor import EpochInput, _Served, _waiting
 from kseq.training.stage_times import times_stages
+from tests.helpers.augmentations import Busy, busy_batch, busy_sample
 from tests.helpers.processes import RunPython
 
 STAGES = ("reading", "decoding", "augmenting", "assembling")
-
-
-def busy(seconds: float) -> None:
-    """Compute for so long, in CPU time of this thread."""
-    start = time.thread_time()
-    while time.thread_time() - start < seconds:
-        pass
-
-
-class Busy(kseq.Augmentation):
-    """Computes for 2 ms in Python for each image."""
-
-    def apply_to_image(self, image: np.ndarray, parameters: Any) -> np.ndarray:
-        busy(0.002)
-        return image
-
-
-def busy_sample(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    busy(0.002)
-    return {"image": sample["image"]}
-
-
-def busy_batch(images: np.ndarray) -> np.ndarray:
-    busy(0.002 * len(images))
-    return images
 
 
 WAYS: dict[str, dict[str, Any]] = {
