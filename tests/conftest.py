@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The collector of garbage leaves alone what stays to the end: thousands of tests, and the modules of TensorFlow and others.
+    """The collector of garbage leaves alone what stays to the end: thousands of tests, the modules of TensorFlow and others.
 
     Many tests collect garbage, which would look at these millions of objects each time.
     """

@@ -98,8 +98,8 @@ class PageRun(NamedTuple):
         page: Its path.
         check: Code that runs after its last block.
         workspace: A folder; the page runs in a copy of it.
-        cut_short: Whether each `fit` has one epoch of two steps at most, whatever the page says, and TensorFlow traces no graph,
-            which takes longer than such an epoch: then nothing is learned, and all else is as ever.
+        cut_short: Whether each `fit` has one epoch of two steps at most, whatever the page says, and TensorFlow traces no
+            graph, which takes longer than such an epoch: then nothing is learned, and all else is as ever.
     """
 
     page: str

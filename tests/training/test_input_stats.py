@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import kseq
@@ -182,7 +181,7 @@ except kseq.KseqError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_a_fit_is_told_who_waits(numbered: Path, backend: str, run_python: RunPython) -> None:
-    pytest.importorskip(backend)
+    pytest.importorskip(backend, reason=f"the fit runs on {backend}")
     steps = (1,) if backend == "torch" else (1, 5)
     cases = [(kind, at_once) for kind in ("slow input", "slow step") for at_once in steps]
     done = run_python(FIT, numbered, json.dumps(cases), backend=backend)
