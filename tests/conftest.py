@@ -42,6 +42,10 @@ LONG = (
     "training/test_several_processes.py",
     "training/test_keras.py",
     "training/test_resume_training.py",
+    "viewing/test_browser.py",
+    "training/test_input_stats.py",
+    "tools/test_doctor.py",
+    "training/test_waiting.py",
     "training/test_failing_ranks.py",
     "tools/test_bench.py",
 )

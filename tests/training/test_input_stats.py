@@ -164,7 +164,9 @@ val = kseq.ShardSequence(path, "val", batch_size=8, workers=0)
 for kind, steps_per_execution in cases:
     train = kseq.ShardSequence(path, "train", batch_size=8, workers=2, augment=slow if kind == "slow input" else ())
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=steps_per_execution)
+    # TensorFlow would compile each model by XLA, which takes seconds.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=steps_per_execution, jit_compile=jit)
     monitor = kseq.InputMonitor()
     history = model.fit(train, epochs=2, verbose=2, callbacks=[Step(), monitor], validation_data=val)
     print(json.dumps([
