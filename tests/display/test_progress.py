@@ -74,6 +74,7 @@ def test_nothing_is_printed_where_nobody_looks(source: Path, tmp_path: Path, cap
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_script_prints_nothing_into_a_pipe_and_a_bar_onto_a_terminal(source: Path, tmp_path: Path) -> None:
     pty = pytest.importorskip("pty", reason="this system has no terminals of that kind")
     fcntl, termios = (

@@ -63,6 +63,7 @@ def test_every_command_that_reports_has_the_option() -> None:
     assert set(RUNS) == set(parsers) - OTHERS
 
 
+@pytest.mark.slow
 def test_every_command_prints_its_report_as_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
