@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import settings
 import kseq
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
-from tests.helpers.processes import RunPython
+from tests.helpers.processes import LEAN, RunPython
 
 # How long an example takes says more of what else the machine does than of kseq; pytest-timeout ends what hangs.
 # The examples are the same in every run; `--hypothesis-profile=search` looks for new ones.
@@ -41,6 +42,10 @@ LONG = (
     "training/test_several_processes.py",
     "training/test_keras.py",
     "training/test_resume_training.py",
+    "viewing/test_browser.py",
+    "training/test_input_stats.py",
+    "tools/test_doctor.py",
+    "training/test_waiting.py",
     "training/test_failing_ranks.py",
     "tools/test_bench.py",
 )
@@ -54,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """The collector of garbage leaves alone what stays to the end: thousands of tests, the modules of TensorFlow and others.
+
+    Many tests collect garbage, which would look at these millions of objects each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -129,15 +143,24 @@ def packed_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def run_python() -> RunPython:
-    """Runs code in a Python process of its own. A hang or a non-zero exit fails the test, and shows all that was printed."""
+    """Runs code in a Python process of its own. A hang or a non-zero exit fails the test, and shows all that was printed.
+
+    With a backend, Keras has it, and no packages beside it that Keras can do without, unless the process is not `lean`.
+    """
 
     def run(
-        code: str, *arguments: object, backend: str | None = None, timeout: float = 500, check: bool = True
+        code: str,
+        *arguments: object,
+        backend: str | None = None,
+        lean: bool = True,
+        timeout: float = 500,
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", PYTHONFAULTHANDLER="1")
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
         if backend is not None:
             environment["KERAS_BACKEND"] = backend
+            code = LEAN * lean + code
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             capture_output=True,

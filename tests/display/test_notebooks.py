@@ -352,7 +352,7 @@ def test_a_verified_dataset_that_is_damaged_says_where(packed: Path) -> None:
 
 
 def test_a_url_is_not_asked_for_images_by_a_look(numbered: Path, tmp_path: Path) -> None:
-    pytest.importorskip("fsspec")
+    pytest.importorskip("fsspec", reason="file:// needs fsspec")
     shutil.copytree(numbered, tmp_path / "there")
     with kseq.ShardDataset(f"file://{tmp_path}/there", cache_dir=tmp_path / "cache") as dataset:
         assert "show()" in read(dataset).text

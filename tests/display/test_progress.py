@@ -74,9 +74,12 @@ def test_nothing_is_printed_where_nobody_looks(source: Path, tmp_path: Path, cap
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_script_prints_nothing_into_a_pipe_and_a_bar_onto_a_terminal(source: Path, tmp_path: Path) -> None:
     pty = pytest.importorskip("pty", reason="this system has no terminals of that kind")
-    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    fcntl, termios = (
+        pytest.importorskip(name, reason="this system has no terminals of that kind") for name in ("fcntl", "termios")
+    )
     command = [sys.executable, "-c", PACK, str(source)]
     options: dict[str, Any] = {"cwd": ROOT, "timeout": 200, "check": True}
     done = subprocess.run([*command, str(tmp_path / "a"), "{}"], capture_output=True, **options)

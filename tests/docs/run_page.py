@@ -98,8 +98,8 @@ class PageRun(NamedTuple):
         page: Its path.
         check: Code that runs after its last block.
         workspace: A folder; the page runs in a copy of it.
-        cut_short: Whether each `fit` has one epoch, whatever the page says, and TensorFlow traces no graph, which takes longer
-            than such an epoch: then nothing is learned, and all else is as ever.
+        cut_short: Whether each `fit` has one epoch of two steps at most, whatever the page says, and TensorFlow traces no
+            graph, which takes longer than such an epoch: then nothing is learned, and all else is as ever.
     """
 
     page: str
@@ -125,14 +125,17 @@ def run_pages(folder: Path, runs: list[PageRun]) -> None:
 
 @contextlib.contextmanager
 def _one_epoch() -> Iterator[None]:
-    """Every `fit` of Keras has one epoch, step by step."""
+    """Every `fit` of Keras has one epoch of two steps at most, step by step."""
     import keras
     import tensorflow as tf
 
     fit = keras.Model.fit
 
-    def fit_once(model: Any, *arguments: Any, epochs: int = 1, **options: Any) -> Any:
-        return fit(model, *arguments, epochs=min(epochs, options.get("initial_epoch", 0) + 1), **options)
+    def fit_once(model: Any, data: Any, *arguments: Any, epochs: int = 1, **options: Any) -> Any:
+        for name, of_steps in (("steps_per_epoch", data), ("validation_steps", options.get("validation_data"))):
+            if isinstance(of_steps, keras.utils.PyDataset):
+                options.setdefault(name, min(2, len(of_steps)))
+        return fit(model, data, *arguments, epochs=min(epochs, options.get("initial_epoch", 0) + 1), **options)
 
     keras.Model.fit = fit_once
     tf.config.run_functions_eagerly(True)

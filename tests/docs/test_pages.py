@@ -117,7 +117,7 @@ def run(
             is_whole = whole or page_name(page) == LEARNS
             folder = example_data if page in EXAMPLES else workspace
             runs.append(PageRun(str(page), check_of(page) if is_whole else "", str(folder), not is_whole))
-        done = run_python(RUN_PAGES, tmp_path, json.dumps(runs), backend="tensorflow", timeout=900)
+        done = run_python(RUN_PAGES, tmp_path, json.dumps(runs), backend="tensorflow", lean=False, timeout=900)
         failures = json.loads(done.stdout.splitlines()[-1])
         assert list(failures) == list(map(str, pages))
         assert not any(failures.values()), "\n".join(f"{page}\n{failure}" for page, failure in failures.items() if failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import cv2
@@ -98,3 +99,30 @@ def mirror_sample(sample: dict[str, Any], rng: np.random.Generator) -> dict[str,
 def darken(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """An image of which a random part is left."""
     return {"image": (sample["image"] * rng.uniform(0.5, 1)).astype(np.uint8)}
+
+
+def busy(seconds: float) -> None:
+    """Compute for so long, in CPU time of this thread."""
+    start = time.thread_time()
+    while time.thread_time() - start < seconds:
+        pass
+
+
+class Busy(kseq.Augmentation):
+    """Computes for 2 ms in Python for each image."""
+
+    def apply_to_image(self, image: np.ndarray, parameters: Any) -> np.ndarray:
+        busy(0.002)
+        return image
+
+
+def busy_sample(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """The same, for `kseq.Compose`."""
+    busy(0.002)
+    return {"image": sample["image"]}
+
+
+def busy_batch(images: np.ndarray) -> np.ndarray:
+    """As long for a batch."""
+    busy(0.002 * len(images))
+    return images

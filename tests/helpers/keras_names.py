@@ -76,7 +76,8 @@ def main() -> None:
     for name, (make, loss, names) in CASES.items():
         model = make()
         # To trace and compile functions takes most of the time: it is done where there are two of each name.
-        model.compile("adam", loss, run_eagerly=name != "dicts of two")
+        jit = "auto" if keras.backend.backend() == "jax" else False
+        model.compile("adam", loss, run_eagerly=name != "dicts of two", jit_compile=jit)
         with kseq.ShardSequence(sys.argv[1], "all", batch_size=5, workers=1, **names) as train:
             history = model.fit(train, epochs=2, verbose=0, validation_data=train)
             model.evaluate(train, verbose=0)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import LEAN
 
 # Of the tries to find a port that nobody takes before the processes do.
 _TRIES = 2
@@ -78,7 +79,7 @@ def _started(
     program: str, path: Path, folder: Path, world: int, backend: str
 ) -> Iterator[tuple[list[subprocess.Popen[bytes]], list[Path]]]:
     """The processes of a program, and where each writes what it prints; they are killed in the end."""
-    code = "from tests.helpers import rank_programs; rank_programs.main()"
+    code = f"{LEAN}from tests.helpers import rank_programs; rank_programs.main()"
     environment = {name: value for name, value in os.environ.items() if name not in ("TF_CONFIG", "RANK", "WORLD_SIZE")}
     environment |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONFAULTHANDLER": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])

@@ -58,7 +58,8 @@ def _model(*, built: bool = True) -> Any:
     model = Recording([keras.Input((4, 4, 3)), *layers] if built else layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     eager = keras.backend.backend() != "tensorflow"
-    model.compile("sgd", loss, weighted_metrics=["accuracy"], run_eagerly=eager)
+    # TensorFlow would compile it by XLA, which takes seconds.
+    model.compile("sgd", loss, weighted_metrics=["accuracy"], run_eagerly=eager, jit_compile="auto" if eager else False)
     return model
 
 

@@ -24,7 +24,7 @@ from kseq.platforms import libtiff_messages
 from tests.helpers.messages import raises
 from tests.helpers.photos import photo
 
-tifffile = pytest.importorskip("tifffile")
+tifffile = pytest.importorskip("tifffile", reason="TIFF files of every kind are written by tifffile")
 
 PHOTO = photo(3, 24, 32)
 

@@ -33,7 +33,7 @@ def test_permute_stays_in_range_at_a_billion() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "size", [2, 3, 8, 17, *(pytest.param(size, marks=pytest.mark.campaign) for size in (4, 5, 7, 9, 16, 100))]
+    "size", [2, 3, 17, *(pytest.param(size, marks=pytest.mark.campaign) for size in (4, 5, 7, 8, 9, 16, 100))]
 )
 def test_every_sample_comes_to_every_place_alike(size: int) -> None:
     """Chi-square over many keys, of the places and of which sample follows which."""

@@ -21,7 +21,7 @@ from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import photo
 from tests.packing.test_odd_images import png16
 
-tifffile = pytest.importorskip("tifffile")
+tifffile = pytest.importorskip("tifffile", reason="TIFF files of every kind are written by tifffile")
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 1 << 16, (12, 16, 1), np.uint16)

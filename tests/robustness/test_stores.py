@@ -235,6 +235,7 @@ def test_a_table_and_archives_on_the_web_are_packed(tmp_path: Path) -> None:
     assert report.num_shards > 2
 
 
+@pytest.mark.slow
 def test_a_host_that_is_not_there_is_an_error_in_time(source: Path, packed: Path) -> None:
     began = time.monotonic()
     with raises(KseqError, "https://127.0.0.1:9/x"):

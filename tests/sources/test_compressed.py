@@ -21,7 +21,7 @@ from tests.helpers.records import example, png, write_records
 from tests.helpers.writers import write_tar
 
 # Python has its own from 3.14 on, which the package is not needed for.
-zstandard = pytest.importorskip("zstandard")
+zstandard = pytest.importorskip("zstandard", reason="files that end in .zst are written by zstandard")
 
 Compress = Callable[[bytes], bytes]
 WAYS: dict[str, Compress] = {

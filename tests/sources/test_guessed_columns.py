@@ -129,7 +129,7 @@ def test_raw_pixels_of_arrays_of_several_sizes_need_one(tmp_path: Path) -> None:
 
 
 def test_channels_that_are_left_out_are_said(tmp_path: Path) -> None:
-    tifffile = pytest.importorskip("tifffile")
+    tifffile = pytest.importorskip("tifffile", reason="a TIFF file of 4 channels is written by tifffile")
     (tmp_path / "tiff" / "a").mkdir(parents=True)
     tifffile.imwrite(tmp_path / "tiff" / "a" / "0.tif", pixels(8, 8, 4), photometric="rgb", extrasamples=[0])
     report = kseq.pack(tmp_path / "tiff", tmp_path / "one", workers=0)

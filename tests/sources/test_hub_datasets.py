@@ -20,7 +20,7 @@ from tests.helpers.records import png
 from tests.sources.test_annotation_tools import write_image
 from tests.sources.test_flat_images import read
 
-datasets = pytest.importorskip("datasets")
+datasets = pytest.importorskip("datasets", reason="the files are written by Hugging Face's datasets")
 
 
 def jpeg(level: int) -> bytes:

@@ -15,7 +15,7 @@ import kseq
 from tests.helpers.messages import assert_says, refusal
 from tests.sources.test_flat_images import read
 
-lmdb = pytest.importorskip("lmdb")
+lmdb = pytest.importorskip("lmdb", reason="LMDB needs the extra `lmdb`")
 
 
 def write(path: Path, values: dict[str, bytes], *, is_folder: bool = True) -> Path:

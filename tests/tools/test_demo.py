@@ -17,7 +17,7 @@ from tests.helpers.processes import RunPython
 @pytest.mark.slow
 def test_the_demo_learns_to_read_digits_and_says_what_comes_before_and_after(run_python: RunPython, tmp_path: Path) -> None:
     code = f"from kseq_tools.main import main; raise SystemExit(main(['demo', '--folder', {str(tmp_path)!r}]))"
-    printed = run_python(code, backend="tensorflow").stdout
+    printed = run_python(code, backend="tensorflow", lean=False).stdout
     accuracy = re.search(r"validation accuracy (\d\.\d+)", printed)
     assert accuracy is not None
     assert float(accuracy[1]) > 0.95

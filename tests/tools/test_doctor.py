@@ -121,7 +121,7 @@ def script(numbered: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_python_that_computes_is_the_augmentation_and_a_model_is_its_step(script: Path) -> None:
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="the model that is measured trains on JAX")
     words = ("--batches", f"{script}:make_batches", "--model", f"{script}:make_model")
     found, _ = examine(*words, seconds=15, KERAS_BACKEND="jax")
     assert found["culprit"] == "augmenting"

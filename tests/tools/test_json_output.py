@@ -63,11 +63,12 @@ def test_every_command_that_reports_has_the_option() -> None:
     assert set(RUNS) == set(parsers) - OTHERS
 
 
+@pytest.mark.slow
 def test_every_command_prints_its_report_as_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for package in ("duckdb", "sklearn", "uvicorn"):
-        pytest.importorskip(package)
+        pytest.importorskip(package, reason=f"one of the commands needs {package}")
     monkeypatch.setattr(kseq.Viewer, "wait", lambda _: None)
     # Training it takes twenty seconds, and prints.
     monkeypatch.setattr(demo, "_train", lambda _: print("1/12") or 0.5)
@@ -86,7 +87,7 @@ def test_every_command_prints_its_report_as_one_object(
 def test_view_says_where_it_serves_in_one_line_and_nothing_when_it_ends(
     numbered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("uvicorn", reason="the page of `kseq view` needs the extra `view`")
     seen: list[str] = []
 
     def wait(viewer: kseq.Viewer) -> None:

@@ -16,7 +16,7 @@ from kseq_tools.main import main
 from tests.helpers.messages import assert_says
 from tests.helpers.photos import write_numbered
 
-pq = pytest.importorskip("pyarrow.parquet")
+pq = pytest.importorskip("pyarrow.parquet", reason="tables of samples need the extra `sql`")
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_written_is_refused(
 
 
 def sql(packed: Path, *words: str) -> int:
-    pytest.importorskip("duckdb")
+    pytest.importorskip("duckdb", reason="`kseq sql` needs the extra `sql`")
     return main(["sql", str(packed), *words])
 
 

@@ -172,8 +172,13 @@ FACES = {name: name for name in ("boxes", "labels", "eyes", "nose")}
 PAIRS = {"eyes": [(0, 1)], "nose": []}
 
 
-def test_albumentations_moves_masks_and_boxes(kept: Path) -> None:
-    albumentations = pytest.importorskip("albumentations")
+@pytest.fixture
+def albumentations() -> Any:
+    """The package, whose transforms `kseq.Compose` takes as they are."""
+    return pytest.importorskip("albumentations", reason="the transforms are those of Albumentations")
+
+
+def test_albumentations_moves_masks_and_boxes(kept: Path, albumentations: Any) -> None:
     transforms = [
         albumentations.HorizontalFlip(p=0.5),
         albumentations.Affine(scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), p=1),
@@ -189,8 +194,7 @@ def test_albumentations_moves_masks_and_boxes(kept: Path) -> None:
     assert not np.array_equal(*seen)
 
 
-def test_albumentations_crops_to_a_size_by_the_one_box_rule(kept: Path) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_albumentations_crops_to_a_size_by_the_one_box_rule(kept: Path, albumentations: Any) -> None:
     crop = albumentations.Compose([albumentations.CenterCrop(40, 50)])
     images, found = read(kept, kseq.Compose(crop, size=(40, 50)))
     plain, expected = read(kept, kseq.CenterCrop((40, 50)))
@@ -202,22 +206,24 @@ def test_albumentations_crops_to_a_size_by_the_one_box_rule(kept: Path) -> None:
     assert sum(map(len, found["boxes"])) < 2 * COUNT
 
 
-def test_thresholds_of_its_box_parameters_apply_besides(kept: Path) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_thresholds_of_its_box_parameters_apply_besides(kept: Path, albumentations: Any) -> None:
     params = albumentations.BboxParams("pascal_voc", label_fields=["x"], min_area=29 * 18)
     _, found = read(kept, kseq.Compose(albumentations.Compose([albumentations.HorizontalFlip(p=0)], bbox_params=params)))
     assert sum(map(len, found["boxes"])) == 0
 
 
 @pytest.mark.parametrize("use_multiprocessing", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_albumentations_is_seeded_for_each_sample(kept: Path, use_multiprocessing: bool) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_albumentations_is_seeded_for_each_sample(kept: Path, use_multiprocessing: bool, albumentations: Any) -> None:
     compose = kseq.Compose(
         [albumentations.HorizontalFlip(), albumentations.Rotate((-20, 20), p=0.7), albumentations.GaussNoise(p=0.5), darken]
     )
     whole = read(kept, compose, 2, seed=9)[0]
     options: dict[str, Any] = {"shuffle": False, "targets": "mask", "batch_size": 3, "seed": 9, "timeout": 100}
-    with kseq.Batches(kept, "all", augment=compose, workers=3, use_multiprocessing=use_multiprocessing, **options) as batches:
+    # Each process loads albumentations, those of the copy as well.
+    workers = 2 if use_multiprocessing else 3
+    with kseq.Batches(
+        kept, "all", augment=compose, workers=workers, use_multiprocessing=use_multiprocessing, **options
+    ) as batches:
         with pickle.loads(pickle.dumps(batches)) as copy:
             np.testing.assert_array_equal(copy.batch(2, 1)[0], whole[3:6])
         np.testing.assert_array_equal(
@@ -228,8 +234,7 @@ def test_albumentations_is_seeded_for_each_sample(kept: Path, use_multiprocessin
     assert len({image.tobytes() for image in whole}) == COUNT
 
 
-def test_keypoints_move_and_change_places_in_a_mirrored_image(faces: Path) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_keypoints_move_and_change_places_in_a_mirrored_image(faces: Path, albumentations: Any) -> None:
     transforms = [
         albumentations.HorizontalFlip(p=1),
         albumentations.Affine(rotate=(-8, 8), translate_percent=(0.02, 0.02), p=1),
@@ -258,8 +263,7 @@ class AlwaysFlip(kseq.RandomFlip):
         return [1] * len(draws)
 
 
-def test_objects_that_leave_take_their_keypoints_along(faces: Path) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_objects_that_leave_take_their_keypoints_along(faces: Path, albumentations: Any) -> None:
     crop = kseq.Compose(albumentations.Crop(0, 0, 20, 48, p=1), size=(48, 20))
     _, found = read(faces, crop, targets=FACES, mirror_pairs=PAIRS)
     assert [boxes.tolist() for boxes in found["boxes"]] == [[[6, 6 + n, 20, 16 + n]] for n in range(4)]
@@ -279,8 +283,9 @@ def test_objects_that_leave_take_their_keypoints_along(faces: Path) -> None:
         (lambda a: a.HorizontalFlip(), {}, ("HorizontalFlip", "kseq.Compose")),
     ],
 )
-def test_transforms_that_do_not_fit_are_refused(kept: Path, make: Any, arguments: dict[str, Any], words: Parts) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_transforms_that_do_not_fit_are_refused(
+    kept: Path, make: Any, arguments: dict[str, Any], words: Parts, albumentations: Any
+) -> None:
     with raises(ArgumentError, *words):
         read(kept, make(albumentations), **arguments)
 
@@ -300,8 +305,7 @@ def test_a_class_number_changed_in_place_is_checked_too(raw: Path, tmp_path: Pat
         read(path, kseq.Compose(change), targets=targets)
 
 
-def test_albumentations_moves_maps_of_float16(tmp_path: Path) -> None:
-    albumentations = pytest.importorskip("albumentations")
+def test_albumentations_moves_maps_of_float16(tmp_path: Path, albumentations: Any) -> None:
     depth = np.random.default_rng(0).uniform(size=(8, 8, 2)).astype(np.float16)
     samples = [{"image": np.zeros((8, 8, 3), np.uint8), "depth": depth}]
     columns = kseq.Columns(label="", targets=["depth"], kinds={"depth": "map"})

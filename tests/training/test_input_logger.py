@@ -194,7 +194,7 @@ def test_refuses_what_it_cannot_log_to(numbered: Path, tmp_path: Path, model: ke
 
 @pytest.mark.parametrize("package", ["tensorflow", "torch"])
 def test_either_of_two_packages_writes_event_files(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(package)
+    pytest.importorskip(package, reason=f"{package} writes the event files")
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     other, module = ("torch.utils.tensorboard", "tensorflow")[:: 1 if package == "tensorflow" else -1]
     assert module

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import kseq
@@ -16,34 +15,10 @@ from kseq.storage import pread_array
 from kseq.training import batch_listeners
 from kseq.training.input_monitor import EpochInput, _Served, _waiting
 from kseq.training.stage_times import times_stages
+from tests.helpers.augmentations import Busy, busy_batch, busy_sample
 from tests.helpers.processes import RunPython
 
 STAGES = ("reading", "decoding", "augmenting", "assembling")
-
-
-def busy(seconds: float) -> None:
-    """Compute for so long, in CPU time of this thread."""
-    start = time.thread_time()
-    while time.thread_time() - start < seconds:
-        pass
-
-
-class Busy(kseq.Augmentation):
-    """Computes for 2 ms in Python for each image."""
-
-    def apply_to_image(self, image: np.ndarray, parameters: Any) -> np.ndarray:
-        busy(0.002)
-        return image
-
-
-def busy_sample(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    busy(0.002)
-    return {"image": sample["image"]}
-
-
-def busy_batch(images: np.ndarray) -> np.ndarray:
-    busy(0.002 * len(images))
-    return images
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -189,7 +164,9 @@ val = kseq.ShardSequence(path, "val", batch_size=8, workers=0)
 for kind, steps_per_execution in cases:
     train = kseq.ShardSequence(path, "train", batch_size=8, workers=2, augment=slow if kind == "slow input" else ())
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=steps_per_execution)
+    # TensorFlow would compile each model by XLA, which takes seconds.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=steps_per_execution, jit_compile=jit)
     monitor = kseq.InputMonitor()
     history = model.fit(train, epochs=2, verbose=2, callbacks=[Step(), monitor], validation_data=val)
     print(json.dumps([
@@ -206,7 +183,7 @@ except kseq.KseqError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_a_fit_is_told_who_waits(numbered: Path, backend: str, run_python: RunPython) -> None:
-    pytest.importorskip(backend)
+    pytest.importorskip(backend, reason=f"the fit runs on {backend}")
     steps = (1,) if backend == "torch" else (1, 5)
     cases = [(kind, at_once) for kind in ("slow input", "slow step") for at_once in steps]
     done = run_python(FIT, numbered, json.dumps(cases), backend=backend)

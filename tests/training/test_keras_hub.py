@@ -44,7 +44,7 @@ def small_detector(hub: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_detector_and_its_preprocessor_take_the_batches(packed: Path) -> None:
-    hub = pytest.importorskip("keras_hub")
+    hub = pytest.importorskip("keras_hub", reason="KerasHub is not among the packages of the tests")
     import keras
 
     keras.utils.set_random_seed(0)

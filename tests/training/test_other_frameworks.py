@@ -236,7 +236,7 @@ def test_lists_are_no_tensors(objects: Path) -> None:
 
 
 def loader_of(dataset: kseq.TorchBatches, **arguments: Any) -> Any:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the batches go to PyTorch")
     return torch.utils.data.DataLoader(dataset, batch_size=None, sampler=dataset.sampler, **arguments)
 
 
@@ -245,7 +245,7 @@ def loader_of(dataset: kseq.TorchBatches, **arguments: Any) -> Any:
     [(0, None), pytest.param(2, "fork", marks=pytest.mark.slow), pytest.param(2, "spawn", marks=pytest.mark.slow)],
 )
 def test_a_dataloader_goes_through_the_epochs_in_kseqs_order(numbered: Path, workers: int, start: str | None) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the batches go to PyTorch")
     batches = kseq.Batches(numbered, "train", batch_size=16, shuffle=True)
     dataset = kseq.TorchBatches(batches)
     # A batch in the parent first, so that a fork has threads to lose.
@@ -266,7 +266,7 @@ def test_a_dataloader_goes_through_the_epochs_in_kseqs_order(numbered: Path, wor
 
 
 def test_a_torch_dataset_is_indexed_by_number_in_the_epoch_that_was_set(numbered: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the batches go to PyTorch")
     with kseq.ShardSequence(numbered, "train", batch_size=16, workers=0) as sequence:
         dataset = kseq.TorchBatches(sequence)
         dataset.set_epoch(2)
@@ -285,7 +285,7 @@ def test_a_torch_dataset_is_indexed_by_number_in_the_epoch_that_was_set(numbered
 
 
 def test_a_dataloader_goes_on_where_another_run_stopped(numbered: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the batches go to PyTorch")
     with kseq.Batches(numbered, "train", batch_size=16, workers=0) as batches:
         batches.load_state_dict(batches.state_dict(3, 2))
         loader = loader_of(kseq.TorchBatches(batches))
@@ -299,7 +299,7 @@ def test_a_dataloader_goes_on_where_another_run_stopped(numbered: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2, 9])
 def test_batches_reach_the_devices_of_jax_in_their_order(numbered: Path, size: int) -> None:
-    jax = pytest.importorskip("jax")
+    jax = pytest.importorskip("jax", reason="the batches go to devices of JAX")
     with kseq.Batches(numbered, "train", batch_size=16, workers=0) as batches:
         taken: list[int] = []
 
@@ -318,7 +318,7 @@ def test_batches_reach_the_devices_of_jax_in_their_order(numbered: Path, size: i
 
 
 def test_a_sharding_says_where_the_arrays_of_a_batch_lie(numbered: Path) -> None:
-    jax = pytest.importorskip("jax")
+    jax = pytest.importorskip("jax", reason="the batches go to devices of JAX")
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     with kseq.Batches(numbered, "train", batch_size=16, workers=0) as batches:
@@ -362,7 +362,7 @@ def test_texts_of_several_lengths_are_whole_and_a_loop_keeps_its_place(objects: 
 
 
 def test_what_is_no_array_of_jax_is_named(objects: Path) -> None:
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="the batches go to devices of JAX")
     with kseq.Batches(objects, "train", targets="text", ragged=["text"], workers=0) as batches:
         placed = kseq.prefetch_to_device(batches.epoch(0))
         with raises(ArgumentError, "prefetch_to_device", "ragged"):

@@ -43,7 +43,9 @@ def seen(
     def words() -> list[object]:
         return [numbered, tmp_path_factory.mktemp(request.param)]
 
-    return Scenarios("resume_scenarios", words, [OF_BACKENDS, OF_ALL], request.param, run_python)
+    # Where all of them run, one process does; on the other backends, the rest runs in campaigns alone.
+    groups = [[*OF_BACKENDS, *OF_ALL]] if request.param == BACKENDS[0] else [OF_BACKENDS, OF_ALL]
+    return Scenarios("resume_scenarios", words, groups, request.param, run_python)
 
 
 @on_one_backend

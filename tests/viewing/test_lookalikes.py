@@ -63,7 +63,7 @@ OTHERS: dict[str, Change] = {
 @pytest.fixture(scope="module")
 def photos() -> list[Image.Image]:
     """Eighteen parts of two real photos: neighbours overlap by half, as photos of one thing from two places do."""
-    datasets = pytest.importorskip("sklearn.datasets")
+    datasets = pytest.importorskip("sklearn.datasets", reason="the two real photos come with scikit-learn")
     images = [Image.fromarray(image) for image in datasets.load_sample_images().images]
     places = itertools.product(range(0, 427 - 200, 100), range(0, 640 - 240, 120))
     corners = list(places)
