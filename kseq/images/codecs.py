@@ -6,8 +6,9 @@ The rules, for every format:
 - Palette: each index becomes its colour, with its transparency if the palette has one. A single colour that is marked as
   transparent (tRNS of a PNG) becomes transparent too, but not at 16 bits a channel.
 - 16 bits a channel: in proportion. An image whose values all fit into 8 or 12 bits is taken as of so many; of any other the
-  high byte is kept (value // 256). `PixelRules.bits` says it outright.
+  high byte is kept (value // 256). `PixelRules.bits` says it outright. Of 9 to 15 bits, as the file says them: in proportion.
 - One bit a pixel: 0 and 255.
+- Colour profiles and gamma: not applied.
 - CMYK and YCCK: converted to RGB without a colour profile. The values of a JPEG are taken as inverted, as Adobe stores them,
   whether Adobe's marker is there or not.
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored, unless `PixelRules.background` says what is behind. For
