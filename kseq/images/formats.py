@@ -6,6 +6,7 @@ A further format that Pillow reads is one more entry of `FORMATS`. No other modu
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 from collections.abc import Callable
@@ -40,7 +41,7 @@ from kseq.errors import ImageError, NotAnImageError, one_line
 from kseq.images.jpeg_tiles import segments
 from kseq.images.number_files import is_array_file
 from kseq.images.other_files import describe_other
-from kseq.images.png_chunks import texts_first, without_side_chunks
+from kseq.images.png_chunks import texts_first, without_false_animation, without_side_chunks
 from kseq.images.tiff_oddities import refuse_raw
 
 __all__ = [
@@ -68,6 +69,9 @@ __all__ = [
     "read_orientation",
     "stored_format",
 ]
+
+# It logs some faults of a TIFF, which Python prints where nobody asked for logs; the reasons of kseq's errors say them.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself refuses an image: half a gibibyte at three bytes a pixel.
 MAX_PIXELS = 178_956_970
@@ -335,6 +339,8 @@ def open_image(data: bytes | np.ndarray) -> ImageFile:
 
 
 def _open(file_format: FileFormat, data: bytes | np.ndarray) -> ImageFile:
+    if file_format is PNG:
+        data = without_false_animation(bytes(data))
     try:
         image = file_format.open(io.BytesIO(data), "")
     except BROKEN as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import kseq
 from kseq.errors import ArgumentError
 from kseq_tools.main import main
 from tests.helpers.photos import encoded, photo
+from tests.helpers.processes import kseq_command
 
 RAMP = np.linspace(0, 4095, 256).round().astype(np.uint16)[None].repeat(8, 0)
 PHOTO = photo(3, 24, 32)
@@ -238,6 +241,32 @@ def test_a_fault_beside_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytes
     _, pixels = pack(tmp_path, {"a.png": broken, "b.png": data}, images=settings)
     np.testing.assert_array_equal(pixels["a.png"], pixels["b.png"])
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("counts", [(0,), (2, 2), (1 << 31 | 1,)])
+def test_an_animation_that_makes_no_sense_warns_nobody_who_reads_its_picture(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    png = encoded(Image.fromarray(PHOTO), "PNG")
+    for count in counts:
+        png = with_chunk(png, chunk(b"acTL", struct.pack(">II", count, 0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report, pixels = pack(tmp_path, {"a.png": png})
+    assert not report.rejected
+    np.testing.assert_array_equal(pixels["a.png"], PHOTO)
+
+
+def test_what_pillow_logs_of_a_tiff_is_not_printed(tmp_path: Path) -> None:
+    many = encoded(Image.fromarray(PHOTO), "TIFF").replace(
+        struct.pack("<HHII", 277, 3, 1, 3), struct.pack("<HHII", 277, 3, 1, 9999)
+    )
+    (tmp_path / "photos" / "c").mkdir(parents=True)
+    (tmp_path / "photos" / "c" / "a.tif").write_bytes(many)
+    Image.fromarray(PHOTO).save(tmp_path / "photos" / "c" / "b.png")
+    # Only a fresh process has no handler of logs, which pytest sets.
+    command = kseq_command("pack", tmp_path / "photos", tmp_path / "packed", "--workers", "0")
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "a.tif" in ran.stdout
 
 
 def test_indices_without_a_palette_are_no_black_image(tmp_path: Path) -> None:
