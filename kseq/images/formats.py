@@ -37,7 +37,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from PIL.XbmImagePlugin import XbmImageFile
 from PIL.XpmImagePlugin import XpmImageFile
 
-from kseq.errors import ImageError, NotAnImageError, one_line
+from kseq.errors import ImageError, NotAnImageError
+from kseq.images.header_faults import describe_fault
 from kseq.images.jpeg_tiles import segments
 from kseq.images.number_files import is_array_file
 from kseq.images.other_files import describe_other
@@ -126,7 +127,7 @@ FORMATS = (
         Jpeg2KImageFile,
     ),
     FileFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), re.compile(rb"P[1-6]\s"), PpmImageFile),
-    FileFormat("PSD", (".psd",), re.compile(rb"8BPS"), PsdImageFile),
+    FileFormat("PSD", (".psd",), re.compile(rb"8BPS\0\x01"), PsdImageFile),
     FileFormat("QOI", (".qoi",), re.compile(rb"qoif"), QoiImageFile),
     FileFormat("ICO", (".ico",), re.compile(rb"\0\0\x01\0[^\0]\0"), IcoImageFile),
     FileFormat("CUR", (".cur",), re.compile(rb"\0\0\x02\0[^\0]\0"), CurImageFile),
@@ -344,19 +345,11 @@ def _open(file_format: FileFormat, data: bytes | np.ndarray) -> ImageFile:
     try:
         image = file_format.open(io.BytesIO(data), "")
     except BROKEN as error:
-        raise ImageError(f"broken {file_format.name} header: {_describe_fault(error)}") from error
+        raise ImageError(f"broken {file_format.name} header: {describe_fault(error)}") from error
     except _TOO_LARGE as error:
         raise ImageError(f"broken {file_format.name} header: announces more pixels than there is memory for") from error
     refuse_raw(image, bytes(data[:16]))
     return image
-
-
-def _describe_fault(error: BaseException) -> str:
-    """What Pillow found wrong with a header, in words of the file."""
-    if isinstance(error.__cause__, KeyError):
-        return f"lacks the field {one_line(error)}"
-    # Pillow's word for an image that has no pixels.
-    return "has no rows or no columns" if "not identified by this driver" in str(error) else one_line(error)
 
 
 def detect_format(start: bytes) -> FileFormat:

@@ -48,7 +48,7 @@ def without_side_chunks(data: bytes | np.ndarray) -> bytes:
 
 
 def without_false_animation(data: bytes) -> bytes:
-    """A PNG without the chunks of its animation, if it says twice how many frames it has, or none; Pillow would warn of that."""
+    """A PNG without the chunks of its animation, if what it says of them makes no sense: Pillow would warn."""
     if _ANIMATION not in data:
         return data
     chunks = list(_chunks(data))

@@ -161,6 +161,13 @@ def test_formats_of_games_icons_and_painters_are_read(name: str, data: bytes, ex
             assert decode(data[:end], "rgb").shape == expected.shape
 
 
+def test_a_photoshop_file_of_sixteen_bits_is_refused_with_the_way_out() -> None:
+    data = bytearray(psd(photo(3, 9, 7)))
+    data[23] = 16
+    with pytest.raises(ImageError, match="16.*PNG"):
+        read_header(bytes(data))
+
+
 def test_a_texture_that_is_a_cube_says_that_its_first_face_is_taken() -> None:
     data = bytearray(saved(photo(5, 9, 7), "DDS"))
     assert not read_header(bytes(data)).has_more_pages
