@@ -97,6 +97,23 @@ def test_what_is_wrong_with_a_header_is_said_in_words_of_the_file() -> None:
             decode(data, "rgb")
 
 
+@pytest.mark.parametrize("back_to", [0, 1])
+def test_pages_that_lead_back_to_an_earlier_one_are_read_once(back_to: int) -> None:
+    data = io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        for value in (7, 9):
+            file.write(np.full((4, 4), value, np.uint16), metadata=None)
+    offsets, places = [], [4]
+    for _ in range(2):
+        (offset,) = struct.unpack_from("<I", data.getbuffer(), places[-1])
+        (count,) = struct.unpack_from("<H", data.getbuffer(), offset)
+        offsets.append(offset)
+        places.append(offset + 2 + 12 * count)
+    struct.pack_into("<I", data.getbuffer(), places[-1], offsets[back_to])
+    pixels, _ = read_numbers(data.getvalue(), PixelForm("uint16", 2), 10**6, PixelRules())
+    assert pixels[0, 0].tolist() == [7, 9]
+
+
 def raw(**tags: Any) -> bytes:
     """A small picture as the first page, and the pixels of a sensor below it, as cameras write them."""
     data = io.BytesIO()
