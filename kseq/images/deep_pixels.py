@@ -13,6 +13,8 @@ The rules, where `dtype` is not uint8 or the number of channels is given:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -106,15 +108,14 @@ def read_size(data: bytes) -> tuple[int, int, int]:
 
 def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     """`(height, width, channels)` uint16 of a PNG or a JPEG 2000, not turned upright."""
-    # Before OpenCV, which tells of faults on the standard error stream.
+    # Pillow tells of faults first: the libraries below OpenCV print them to the standard error stream.
     if file_format is PNG:
         check_chunks(data)
         data = without_side_chunks(data)
-    else:
-        read_image(data, lambda image: plain_pixels(image, data, _PLAIN_RULES))
-    flags = cv2.IMREAD_UNCHANGED
+    read_image(data, lambda image: plain_pixels(image, data, _PLAIN_RULES))
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with _silent_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageError(f"broken {file_format.name}: {str(error).strip().splitlines()[-1][:80]}") from error
     if pixels is None:
@@ -122,6 +123,24 @@ def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     # OpenCV's order is blue, green, red.
     return shaped if shaped.shape[2] < 3 else shaped[:, :, [2, 1, 0, *range(3, shaped.shape[2])]]
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """OpenCV without its messages, which go to the standard error stream of the process.
+
+    Of several threads, the one that silenced it gives its level back, so no lock is needed: another may print meanwhile.
+    """
+    logs = cv2.utils.logging
+    level = logs.getLogLevel()
+    if level == logs.LOG_LEVEL_SILENT:
+        yield
+        return
+    logs.setLogLevel(logs.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logs.setLogLevel(level)
 
 
 def _check_size(pixels: np.ndarray, height: int, width: int) -> None:
@@ -182,7 +201,8 @@ def to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
         return converted
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ImageError(f"has values that are NaN or infinite, which {dtype} does not hold")
-    least, most = values.min(), values.max()
+    # As numbers of Python: the limits of whole numbers do not fit into float16.
+    least, most = values.min().item(), values.max().item()
     limits = np.iinfo(target)
     if least < limits.min or most > limits.max:
         raise ImageError(f"has values from {least:g} to {most:g}, which {dtype} does not hold")

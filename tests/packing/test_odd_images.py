@@ -16,6 +16,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError
+from kseq.images.deep_pixels import to_dtype
 from kseq_tools.main import main
 from tests.helpers.photos import encoded, photo
 from tests.helpers.processes import kseq_command
@@ -232,6 +233,26 @@ def test_a_mask_of_equal_channels_or_more_bits_is_read_and_one_of_colours_is_not
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         if kind in ("rgb", "rgba", "int32"):
             np.testing.assert_array_equal(dataset[0]["mask"][..., 0], np.arange(24 * 32).reshape(24, 32) % 256 % 5)
+
+
+def test_a_fault_in_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = png16(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1))
+    rows = bytearray(zlib.decompress(data[41:-16]))
+    rows[0] = 99
+    bad_filter = data[:33] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    gray_and_alpha = np.dstack([PHOTO[..., 0], np.full((24, 32), 255, np.uint8)])
+    files = {"a.png": bad_filter, "b.jp2": encoded(Image.fromarray(gray_and_alpha), "JPEG2000"), "c.png": data}
+    settings = kseq.ImageSettings(encoding="raw", dtype="uint16", image_size=(64, 64))
+    report, _ = pack(tmp_path, files, images=settings)
+    assert [os.path.basename(file.path) for file in report.rejected] == [b"a.png", b"b.jp2"]
+    assert capfd.readouterr().err == ""
+
+
+def test_numbers_of_half_precision_are_compared_with_sixteen_bits_without_a_warning() -> None:
+    halves = np.array([[0, 2048, 65504]], np.float16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert to_dtype(halves, "uint16").tolist() == [[0, 2048, 65504]]
 
 
 def test_a_fault_beside_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
