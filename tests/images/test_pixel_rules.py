@@ -13,8 +13,10 @@ from PIL import Image
 
 from kseq.errors import ImageError
 from kseq.images.codecs import decode, decode_mask, encode_png
+from kseq.images.deep_pixels import read_numbers
 from kseq.images.formats import read_header
 from kseq.images.pillow_pixels import PixelRules
+from kseq.images.pixel_form import PixelForm
 from tests.helpers.photos import photo
 from tests.packing.test_odd_images import chunk, png16, with_chunk
 
@@ -188,6 +190,8 @@ def test_a_jpeg_2000_says_itself_how_many_bits_it_has() -> None:
         rules = PixelRules(bits=bits, note=notes.append)
         assert decode(bytes(data), "grayscale", rules=rules)[0, :, 0].tolist() == [0, 1, 6, 12]
     assert not any("taken as" in note for note in notes)
+    numbers, _ = read_numbers(bytes(data), PixelForm("uint16", 1), 10**6, PixelRules())
+    np.testing.assert_array_equal(numbers[..., 0], values)
 
 
 def test_lab_is_refused_with_the_way_out() -> None:

@@ -241,10 +241,15 @@ def test_a_fault_in_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.Ca
     rows[0] = 99
     bad_filter = data[:33] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     gray_and_alpha = np.dstack([PHOTO[..., 0], np.full((24, 32), 255, np.uint8)])
-    files = {"a.png": bad_filter, "b.jp2": encoded(Image.fromarray(gray_and_alpha), "JPEG2000"), "c.png": data}
-    settings = kseq.ImageSettings(encoding="raw", dtype="uint16", image_size=(64, 64))
-    report, _ = pack(tmp_path, files, images=settings)
-    assert [os.path.basename(file.path) for file in report.rejected] == [b"a.png", b"b.jp2"]
+    eight = encoded(Image.fromarray(gray_and_alpha), "JPEG2000", no_jp2=True)
+    # The depths of both channels, of which OpenCV reads none, are said to be nine bits.
+    nine = bytearray(eight)
+    nine[42] = nine[45] = 8
+    files = {"a.png": bad_filter, "b.j2k": bytes(nine), "c.png": data, "d.j2k": eight}
+    settings = kseq.ImageSettings(encoding="raw", dtype="uint16", image_size=(24, 32))
+    report, pixels = pack(tmp_path, files, images=settings)
+    assert [os.path.basename(file.path) for file in report.rejected] == [b"a.png", b"b.j2k"]
+    np.testing.assert_array_equal(pixels["d.j2k"][..., 0], PHOTO[..., 0])
     assert capfd.readouterr().err == ""
 
 
