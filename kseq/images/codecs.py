@@ -6,8 +6,9 @@ The rules, for every format:
 - Palette: each index becomes its colour, with its transparency if the palette has one. A single colour that is marked as
   transparent (tRNS of a PNG) becomes transparent too, but not at 16 bits a channel.
 - 16 bits a channel: in proportion. An image whose values all fit into 8 or 12 bits is taken as of so many; of any other the
-  high byte is kept (value // 256). `PixelRules.bits` says it outright.
+  high byte is kept (value // 256). `PixelRules.bits` says it outright. Of 9 to 15 bits, as the file says them: in proportion.
 - One bit a pixel: 0 and 255.
+- Colour profiles and gamma: not applied.
 - CMYK and YCCK: converted to RGB without a colour profile. The values of a JPEG are taken as inverted, as Adobe stores them,
   whether Adobe's marker is there or not.
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored, unless `PixelRules.background` says what is behind. For
@@ -44,7 +45,7 @@ from PIL.ImageFile import ImageFile
 
 from kseq.errors import ImageError
 from kseq.images.formats import JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
-from kseq.images.jpeg_tiles import SOF0, SOF1, SOS, choose_interval, segments
+from kseq.images.jpeg_tiles import SOF0, SOF1, SOS, choose_interval, has_blocks, segments
 from kseq.images.pillow_pixels import PixelRules, mask_values, plain_pixels
 from kseq.images.pixel_form import recolor
 from kseq.images.png_chunks import check_chunks, without_side_chunks
@@ -100,8 +101,8 @@ def decode(
         strict: Refuse a JPEG that is truncated or corrupt, of which libjpeg would fill the missing part with gray, and
             a PNG with a wrong checksum or no end. A JPEG with stray bytes between its markers, which is common in photos,
             passes if Pillow decodes it to its end.
-        reduction: 1, 2, 4 or 8, 1 with `out`: how many times smaller to decode a JPEG, its sides rounded up. Other formats, and
-            JPEGs that only Pillow decodes, keep their size.
+        reduction: 1, 2, 4 or 8, 1 with `out`: how many times smaller to decode a JPEG, its sides rounded up. Other formats,
+            lossless JPEGs, and JPEGs that only Pillow decodes, keep their size.
         fast: Repeat the pixels of the colour planes of a JPEG that are smaller than the image, in place of smoothing them.
         rules: What becomes of more than 8 bits, and of transparent pixels where no alpha is kept.
 
@@ -153,6 +154,8 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
     Raises:
         One of `SIMPLEJPEG_ERRORS`: If it is broken, or of a kind that simplejpeg does not decode.
     """
+    if shrink > 1 and not has_blocks(data):
+        raise ValueError("is no JPEG of blocks, which can be decoded smaller")
     return _decode_by_simplejpeg(data, color_mode, strict=False, fastupsample=fast, **_least_size(height, width, shrink))
 
 
@@ -275,7 +278,7 @@ def _decode_jpeg(
 ) -> np.ndarray:
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
     try:
-        stored = jpeg_size(data) if reduction > 1 else None
+        stored = jpeg_size(data) if reduction > 1 and has_blocks(data) else None
         least = {} if stored is None else _least_size(*stored, reduction)
         return _decode_by_simplejpeg(data, color_mode, buffer=out, **options, **least)
     except SIMPLEJPEG_ERRORS as error:

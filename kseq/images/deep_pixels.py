@@ -13,14 +13,17 @@ The rules, where `dtype` is not uint8 or the number of channels is given:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL.ImageFile import ImageFile
 
 from kseq.errors import ImageError, NotAnImageError
 from kseq.images.codecs import decode, read_image, upright
-from kseq.images.formats import FORMATS, HEAD_BYTES, MAX_PIXELS, PNG, check_pixels, detect_format, read_header
+from kseq.images.formats import FORMATS, HEAD_BYTES, MAX_PIXELS, PNG, check_pixels, detect_format, jpeg2000_bits, read_header
 from kseq.images.number_files import is_array_file, read_array_file, read_netpbm
 from kseq.images.pillow_pixels import FOURTH_IS_ALPHA, PixelRules, plain_pixels
 from kseq.images.pixel_form import PixelForm, recolor
@@ -30,7 +33,6 @@ from kseq.images.tiff_numbers import read_tiff, tiff_size
 __all__ = ["convert_numbers", "read_numbers", "read_size", "to_dtype"]
 
 _TIFF = next(file_format for file_format in FORMATS if file_format.name == "TIFF")
-# Of a JPEG 2000, Pillow does not tell how many bits its colours have.
 _JPEG2000 = next(file_format for file_format in FORMATS if file_format.name == "JPEG2000")
 _PLAIN_RULES = PixelRules()
 _NOT_FINITE = "has values that are NaN or infinite, which stay"
@@ -63,7 +65,8 @@ def read_numbers(data: bytes, form: PixelForm, max_pixels: int, rules: PixelRule
     header = read_header(data, max_pixels)
     if header.has_more_pages:
         rules.note("has more pages or frames, of which the first is taken")
-    is_deep = header.is_deep or (file_format is _JPEG2000 and form.dtype != "uint8")
+    # Of colours in a JPEG 2000, Pillow does not tell the depth.
+    is_deep = header.is_deep or (file_format is _JPEG2000 and form.dtype != "uint8" and (jpeg2000_bits(data) or 0) > 8)
     if is_deep and file_format in (PNG, _JPEG2000):
         pixels = upright(_decode_deep(data, header.format), header.orientation)
         _check_size(pixels, header.height, header.width)
@@ -106,15 +109,16 @@ def read_size(data: bytes) -> tuple[int, int, int]:
 
 def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     """`(height, width, channels)` uint16 of a PNG or a JPEG 2000, not turned upright."""
-    # Before OpenCV, which tells of faults on the standard error stream.
+    # Pillow tells of faults first: the libraries below OpenCV print them to the standard error stream.
     if file_format is PNG:
         check_chunks(data)
         data = without_side_chunks(data)
-    else:
-        read_image(data, lambda image: plain_pixels(image, data, _PLAIN_RULES))
-    flags = cv2.IMREAD_UNCHANGED
+    gray = read_image(data, lambda image: _deep_gray(image, data))
+    if gray.size:
+        return gray
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with _silent_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageError(f"broken {file_format.name}: {str(error).strip().splitlines()[-1][:80]}") from error
     if pixels is None:
@@ -122,6 +126,34 @@ def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     # OpenCV's order is blue, green, red.
     return shaped if shaped.shape[2] < 3 else shaped[:, :, [2, 1, 0, *range(3, shaped.shape[2])]]
+
+
+def _deep_gray(image: ImageFile, data: bytes) -> np.ndarray:
+    """`(height, width, 1)` uint16 of an opened image of gray; empty for one of colours, which Pillow reads with 8 bits."""
+    plain_pixels(image, data, _PLAIN_RULES)
+    if not image.mode.startswith("I;16"):
+        return np.empty(0, np.uint16)
+    # Pillow stretches fewer bits of a JPEG 2000 to sixteen.
+    shift = 16 - (jpeg2000_bits(data) or 16) if image.format == _JPEG2000.name else 0
+    return np.asarray(image)[:, :, None] >> shift
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """OpenCV without its messages, which go to the standard error stream of the process.
+
+    Of several threads, the one that silenced it gives its level back, so no lock is needed: another may print meanwhile.
+    """
+    logs = cv2.utils.logging
+    level = logs.getLogLevel()
+    if level == logs.LOG_LEVEL_SILENT:
+        yield
+        return
+    logs.setLogLevel(logs.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logs.setLogLevel(level)
 
 
 def _check_size(pixels: np.ndarray, height: int, width: int) -> None:
@@ -182,7 +214,8 @@ def to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
         return converted
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ImageError(f"has values that are NaN or infinite, which {dtype} does not hold")
-    least, most = values.min(), values.max()
+    # As numbers of Python: the limits of whole numbers do not fit into float16.
+    least, most = values.min().item(), values.max().item()
     limits = np.iinfo(target)
     if least < limits.min or most > limits.max:
         raise ImageError(f"has values from {least:g} to {most:g}, which {dtype} does not hold")

@@ -6,6 +6,7 @@ A further format that Pillow reads is one more entry of `FORMATS`. No other modu
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 from collections.abc import Callable
@@ -16,27 +17,36 @@ import simplejpeg
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.CurImagePlugin import CurImageFile
+from PIL.DdsImagePlugin import DdsImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import jpeg_factory
+from PIL.PcxImagePlugin import PcxImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.PsdImagePlugin import PsdImageFile
 from PIL.QoiImagePlugin import QoiImageFile
+from PIL.SgiImagePlugin import SgiImageFile
+from PIL.SunImagePlugin import SunImageFile
 from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+from PIL.XbmImagePlugin import XbmImageFile
+from PIL.XpmImagePlugin import XpmImageFile
 
-from kseq.errors import ImageError, NotAnImageError, one_line
+from kseq.errors import ImageError, NotAnImageError
+from kseq.images.header_faults import describe_fault
 from kseq.images.jpeg_tiles import segments
 from kseq.images.number_files import is_array_file
 from kseq.images.other_files import describe_other
-from kseq.images.png_chunks import texts_first, without_side_chunks
+from kseq.images.png_chunks import texts_first, without_false_animation, without_side_chunks
 from kseq.images.tiff_oddities import refuse_raw
 
 __all__ = [
+    "ALPHA_MODES",
     "BROKEN",
     "FORMATS",
     "HEAD_BYTES",
@@ -54,12 +64,16 @@ __all__ = [
     "check_stored_format",
     "detect_format",
     "is_jpeg",
+    "jpeg2000_bits",
     "jpeg_size",
     "open_image",
     "read_header",
     "read_orientation",
     "stored_format",
 ]
+
+# It logs some faults of a TIFF, which Python prints where nobody asked for logs; the reasons of kseq's errors say them.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself refuses an image: half a gibibyte at three bytes a pixel.
 MAX_PIXELS = 178_956_970
@@ -91,14 +105,16 @@ class FileFormat:
         return self.start.match(start) is not None
 
 
-JPEG = FileFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), re.compile(rb"\xff\xd8\xff"), jpeg_factory, is_stored=True)
-PNG = FileFormat("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, is_stored=True)
+JPEG = FileFormat(
+    "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), re.compile(rb"\xff\xd8\xff"), jpeg_factory, is_stored=True
+)
+PNG = FileFormat("PNG", (".png", ".apng"), re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, is_stored=True)
 FORMATS = (
     JPEG,
     PNG,
     # The four bytes between are a length.
     FileFormat("WEBP", (".webp",), re.compile(rb"(?s)RIFF....WEBP"), WebPImageFile),
-    FileFormat("BMP", (".bmp",), re.compile(rb"BM"), BmpImageFile),
+    FileFormat("BMP", (".bmp", ".dib"), re.compile(rb"BM"), BmpImageFile),
     FileFormat("GIF", (".gif",), re.compile(rb"GIF8[79]a"), GifImageFile),
     FileFormat("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
     # The brand of AVIF may come after a general one.
@@ -112,15 +128,24 @@ FORMATS = (
         Jpeg2KImageFile,
     ),
     FileFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), re.compile(rb"P[1-6]\s"), PpmImageFile),
-    FileFormat("PSD", (".psd",), re.compile(rb"8BPS"), PsdImageFile),
+    FileFormat("PSD", (".psd",), re.compile(rb"8BPS\0\x01"), PsdImageFile),
     FileFormat("QOI", (".qoi",), re.compile(rb"qoif"), QoiImageFile),
     FileFormat("ICO", (".ico",), re.compile(rb"\0\0\x01\0[^\0]\0"), IcoImageFile),
+    FileFormat("CUR", (".cur",), re.compile(rb"\0\0\x02\0[^\0]\0"), CurImageFile),
+    # Textures. The three formats of DX10 that are excepted hold floats.
+    FileFormat("DDS", (".dds",), re.compile(rb"(?s)DDS (?!.{80}DX10.{40}[\x5e-\x60]\0\0\0)"), DdsImageFile),
+    # Version, run lengths, bits: Pillow takes any other for run lengths, too.
+    FileFormat("PCX", (".pcx",), re.compile(rb"\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]"), PcxImageFile),
+    FileFormat("SGI", (".sgi", ".rgb", ".rgba", ".bw"), re.compile(rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]"), SgiImageFile),
+    FileFormat("SUN", (".ras",), re.compile(rb"\x59\xa6\x6a\x95"), SunImageFile),
+    FileFormat("XPM", (".xpm",), re.compile(rb"/\* XPM \*/"), XpmImageFile),
+    FileFormat("XBM", (".xbm",), re.compile(rb"#define\s+\S+_width\s"), XbmImageFile),
     # It begins with no mark, but with few values: whether there is a palette, how pixels are stored, how many bits they have.
     FileFormat(
         "TGA",
         (".tga",),
         re.compile(
-            rb"(?s).(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{8}[\x08\x0f\x10\x18\x20][\x00-\x3f]"
+            rb"(?s).(\0[\x02\x03\x0a\x0b]\0{4}[\0\x0f\x10\x18\x20]|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{8}[\x08\x0f\x10\x18\x20][\x00-\x3f]"
         ),
         TgaImageFile,
     ),
@@ -137,10 +162,15 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_SUBFILE_TYPE = 254
 
 # Pillow's modes that have transparency.
-_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 # The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the segment that ends them.
 _APP1, _SOS = 0xE1, 0xDA
+
+# DDSCAPS2_CUBEMAP and DDSCAPS2_VOLUME of a DDS.
+_DDS_CUBE_OR_VOLUME = 0x200200
+# The markers at the start of a codestream, and how far behind them the depth of the first channel stands.
+_JPEG2000_SIZ, _DEPTH_IN_SIZ = b"\xff\x4f\xff\x51", 42
 
 # What simplejpeg raises: the second for a header that breaks off, or a sampling of colours of which it has no name.
 SIMPLEJPEG_ERRORS = (ValueError, KeyError)
@@ -205,8 +235,9 @@ def _full_header(data: bytes) -> ImageHeader:
         orientation = read_orientation(image)
         if orientation >= 5:
             height, width = width, height
-        has_alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
-        return ImageHeader(file_format, height, width, orientation, _has_more_pages(image), has_alpha, _is_deep(image))
+        has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
+        has_more = _has_more_pages(image) or _has_more_faces(file_format, data)
+        return ImageHeader(file_format, height, width, orientation, has_more, has_alpha, _is_deep(image))
 
 
 def _has_more_pages(image: ImageFile) -> bool:
@@ -226,6 +257,11 @@ def _has_more_pages(image: ImageFile) -> bool:
         # What cannot be read after the first picture is none of it.
         return False
     return not is_copy
+
+
+def _has_more_faces(file_format: FileFormat, data: bytes) -> bool:
+    """Whether a texture is a cube or a volume, of which Pillow reads the first face or layer."""
+    return file_format.name == "DDS" and bool(int.from_bytes(data[112:116], "little") & _DDS_CUBE_OR_VOLUME)
 
 
 def _is_deep(image: ImageFile) -> bool:
@@ -261,6 +297,13 @@ def jpeg_size(data: bytes | np.ndarray, *, strict: bool = False) -> tuple[int, i
     except SIMPLEJPEG_ERRORS:
         return None
     return height, width
+
+
+def jpeg2000_bits(data: bytes | np.ndarray) -> int | None:
+    """How many bits the first channel of a JPEG 2000 has, by its marker SIZ (ISO/IEC 15444-1, A.5.1); None if it has none."""
+    data = bytes(data)
+    start = data.find(_JPEG2000_SIZ) + _DEPTH_IN_SIZ
+    return (data[start] & 127) + 1 if _DEPTH_IN_SIZ <= start < len(data) else None
 
 
 def is_jpeg(data: bytes | np.ndarray) -> bool:
@@ -300,10 +343,12 @@ def open_image(data: bytes | np.ndarray) -> ImageFile:
 
 
 def _open(file_format: FileFormat, data: bytes | np.ndarray) -> ImageFile:
+    if file_format is PNG:
+        data = without_false_animation(bytes(data))
     try:
         image = file_format.open(io.BytesIO(data), "")
     except BROKEN as error:
-        raise ImageError(f"broken {file_format.name} header: {one_line(error)}") from error
+        raise ImageError(f"broken {file_format.name} header: {describe_fault(error)}") from error
     except _TOO_LARGE as error:
         raise ImageError(f"broken {file_format.name} header: announces more pixels than there is memory for") from error
     refuse_raw(image, bytes(data[:16]))

@@ -19,12 +19,15 @@ import numpy as np
 from kseq.errors import DamagedError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["SOF0", "SOF1", "SOS", "TileCuts", "choose_interval", "find_tiles", "segments"]
+__all__ = ["SOF0", "SOF1", "SOS", "TileCuts", "choose_interval", "find_tiles", "has_blocks", "segments"]
 
 # The second bytes of markers (T.81, table B.1).
 SOF0, SOF1, _SOF15, _DHT, _JPG, _DAC = 0xC0, 0xC1, 0xCF, 0xC4, 0xC8, 0xCC
 _RST0, _SOI, _EOI, SOS, _DRI = 0xD0, 0xD8, 0xD9, 0xDA, 0xDD
 _FRAMES = set(range(SOF0, _SOF15 + 1)) - {_DHT, _JPG, _DAC}
+_BLOCK_FRAMES, _LOSSLESS_FRAMES = {SOF0, SOF1, 0xC2, 0xC9, 0xCA}, {0xC3, 0xC7, 0xCB, _SOF15}
+# Markers that no length follows, and what is none: bytes between segments.
+_WITHOUT_LENGTH = {0x00, 0x01, *range(_RST0, _EOI + 1), 0xFF}
 # The cosine transform works on blocks of 8 x 8 samples.
 _BLOCK = 8
 _TILE_WIDTH = 32
@@ -179,10 +182,19 @@ def segments(data: bytes | np.ndarray) -> Iterator[tuple[int, int, int]]:
     offset, marker = 2, _SOI
     while marker != SOS and offset + 4 <= len(data):
         prefix, marker, length = struct.unpack_from(">BBH", data, offset)
-        if prefix != 0xFF:
+        if prefix != 0xFF or marker in _WITHOUT_LENGTH:
             return
         yield marker, offset + 4, length - 2
         offset += 2 + length
+
+
+def has_blocks(data: bytes | np.ndarray) -> bool:
+    """Whether a JPEG surely consists of blocks of cosines, which alone can be decoded at a fraction of the size.
+
+    Of a lossless one (ITU-T T.81, annex H), libjpeg-turbo writes all pixels all the same, beyond the end of the smaller buffer.
+    """
+    markers = [marker for marker, _, _ in segments(data)]
+    return not _BLOCK_FRAMES.isdisjoint(markers) and _LOSSLESS_FRAMES.isdisjoint(markers)
 
 
 def find_tiles(data: bytes) -> np.ndarray:

@@ -14,21 +14,23 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
-from kseq.images.formats import BROKEN, open_image
-from kseq.images.tiff_oddities import SAMPLES_PER_PIXEL, correct_planes, white_up
+from kseq.images.formats import ALPHA_MODES, BROKEN, jpeg2000_bits, open_image
+from kseq.images.tiff_oddities import BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, correct_palette, correct_planes, white_up
 from kseq.platforms.libtiff_messages import libtiff_messages
 
-__all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels"]
+__all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels", "to_colours"]
 
 # Pillow's names of one channel: 8 bits, palette, 1 bit.
 _MASK_MODES = ("L", "P", "1")
+# Palette, 1 bit, alpha beside gray or multiplied into colours, and colours of print and of video: converted by Pillow.
+_CONVERTED_MODES = ("P", "1", "LA", "La", "PA", "RGBa", "CMYK", "YCbCr", "RGBX")
 # Of several, which may all be equal: programs that draw save a mask so.
 _GRAY_MODES = ("RGB", "RGBA", "LA")
 # Values of more than 8 bits are taken as of the least of these depths that holds the largest of them.
 _DEPTHS = (8, 12, 16)
 # Pillow's names of colours with 16 bits a channel end so; 16 bits a pixel have no order of bytes.
 _DEEP_MODE = re.compile(";16[BLN]")
-_PPM = "PPM"
+_PPM, _JPEG2000 = "PPM", "JPEG2000"
 FOURTH_IS_ALPHA = "has a fourth channel, which is taken for alpha and left out"
 """The note of numbers that are no file, where nothing says what their fourth channel is."""
 # The largest value of 16 bits.
@@ -72,23 +74,16 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
         ImageError: If it is broken, or there is no rule for its pixels.
     """
     correct_planes(image)
+    correct_palette(image)
     deep = _deep_tiles(image)
     _note_further_channels(image, rules)
     _load(image)
     if image.mode.startswith("I"):
-        # Pillow has stretched the values of a PGM to 16 bits.
-        scaled = replace(rules, bits=16) if image.format == _PPM else rules
-        pixels = _to_eight_bits(_whole_numbers(image), scaled)
+        pixels = _to_eight_bits(_whole_numbers(image), replace(rules, bits=_stated_bits(image, data) or rules.bits))
     elif image.mode == "P" and image.palette is None:
         raise ImageError(f"broken {image.format}: has no palette, which its pixels are indices of")
-    elif image.mode == "P" or ("transparency" in image.info and not deep):
-        pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
-    elif image.mode == "1":
-        pixels = np.asarray(image.convert("L"))
-    elif image.mode in ("LA", "La", "PA", "RGBa"):
-        pixels = np.asarray(image.convert("RGBA"))
-    elif image.mode in ("CMYK", "YCbCr", "RGBX"):
-        pixels = np.asarray(image.convert("RGB"))
+    elif image.mode in _CONVERTED_MODES or ("transparency" in image.info and not deep):
+        pixels = to_colours(image)
     elif image.mode in ("L", "RGB", "RGBA"):
         pixels = np.asarray(image)
         if deep:
@@ -101,6 +96,16 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
         raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), {reason}")
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     return on_background(pixels, rules)
+
+
+def to_colours(image: Image.Image) -> np.ndarray:
+    """`(height, width)` or `(height, width, 3 or 4)` uint8 of a decoded image of 8 bits or fewer: gray, RGB or RGBA."""
+    if image.mode == "La":
+        # Of gray that is multiplied by its alpha, Pillow knows no other way.
+        image = image.convert("LA")
+    has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
+    mode = "RGBA" if has_alpha else "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _note_further_channels(image: ImageFile, rules: PixelRules) -> None:
@@ -192,6 +197,15 @@ def _whole_numbers(image: ImageFile) -> np.ndarray:
             f"has values from {least} to {most}, allowed are 0 to {_MOST_VALUE}, of which 8 bits are kept: scale them"
         )
     return white_up(image, values.astype(np.uint16))
+
+
+def _stated_bits(image: ImageFile, data: bytes | np.ndarray) -> int | None:
+    """How many bits the values of a decoded image of more than 8 have, where its file says so; 16 may be said of any values."""
+    if image.format == _PPM or (image.format == _JPEG2000 and jpeg2000_bits(data) not in (None, 16)):
+        # Pillow has stretched them.
+        return 16
+    bits = int(image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0]) if isinstance(image, TiffImageFile) else 16
+    return bits if bits < 16 else None
 
 
 def _to_eight_bits(values: np.ndarray, rules: PixelRules) -> np.ndarray:

@@ -10,13 +10,16 @@ import numpy as np
 
 from kseq.errors import ImageError
 
-__all__ = ["check_chunks", "texts_first", "without_side_chunks"]
+__all__ = ["check_chunks", "texts_first", "without_false_animation", "without_side_chunks"]
 
 # Where the first chunk begins, behind the signature.
 _START = 8
 _PIXELS, _END = b"IDAT", b"IEND"
 # The chunks that can hold an orientation.
 _TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+# The chunks of an animation: how many frames it has, and the frames (APNG specification 1.0).
+_ANIMATION, _ANIMATION_PARTS = b"acTL", (b"acTL", b"fcTL", b"fdAT")
+_MOST_FRAMES = 1 << 31
 # What matters to the upright pixels, besides the chunks whose kind begins with a capital letter: transparency and orientation.
 _KEPT = (b"tRNS", b"eXIf")
 
@@ -42,6 +45,18 @@ def without_side_chunks(data: bytes | np.ndarray) -> bytes:
             kept.append(data[start:end])
         end_of_last = end
     return b"".join([*kept, data[end_of_last:]])
+
+
+def without_false_animation(data: bytes) -> bytes:
+    """A PNG without the chunks of its animation, if what it says of them makes no sense: Pillow would warn."""
+    if _ANIMATION not in data:
+        return data
+    chunks = list(_chunks(data))
+    counts = [int.from_bytes(data[start + 8 : start + 12], "big") for kind, start, _ in chunks if kind == _ANIMATION]
+    if len(counts) == 1 and 0 < counts[0] <= _MOST_FRAMES:
+        return data
+    kept = [data[start:end] for kind, start, end in chunks if kind not in _ANIMATION_PARTS]
+    return b"".join([data[:_START], *kept, data[chunks[-1][2] if chunks else _START :]])
 
 
 def check_chunks(data: bytes | np.ndarray) -> None:

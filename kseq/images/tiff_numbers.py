@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -92,7 +92,7 @@ def _read(file: Any, channels: int | None, max_pixels: int, note: Callable[[str]
     if is_raw(b"", first.tags, int(first.subfiletype)):
         # Told apart where it is opened.
         return None
-    pages = [page for page in file.pages if page is first or not _is_copy(page)]
+    pages = [page for page in _pages(file) if page is first or not _is_copy(page)]
     height, width, count = first.imagelength, first.imagewidth, first.samplesperpixel
     check_pixels(height, width, max_pixels)
     stacked = [page for page in pages if (page.imagelength, page.imagewidth, page.dtype) == (height, width, first.dtype)]
@@ -120,6 +120,16 @@ def _read(file: Any, channels: int | None, max_pixels: int, note: Callable[[str]
             note("has more pages or frames, of which the first is taken")
         pixels = _page_pixels(first, channels)
     return pixels, _orientation(first)
+
+
+def _pages(file: Any) -> Iterator[Any]:
+    """The pages of a file, up to one that leads back to a page before: tifffile would go round for ever."""
+    seen = set()
+    for page in file.pages:
+        if page.offset in seen:
+            return
+        seen.add(page.offset)
+        yield page
 
 
 def _is_copy(page: Any) -> bool:

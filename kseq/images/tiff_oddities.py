@@ -5,6 +5,7 @@ The rules:
 - A camera's raw file (DNG, NEF, CR2, ARW and others) is a TIFF whose first page is a small copy of the photo: it is refused. So
   is any DNG.
 - Colours of 16 bits that are stored one by one, uncompressed: Pillow takes them for 8 bits.
+- A palette whose colours have 8 bits each, as old programs wrote it, in place of 16: Pillow makes it black.
 - More than 8 bits of gray with 0 for white (PhotometricInterpretation 0): Pillow turns 8 bits round, and no more.
 
 Source: TIFF 6.0; Adobe's Digital Negative (DNG) Specification 1.7.
@@ -15,15 +16,17 @@ from __future__ import annotations
 from collections.abc import Container
 
 import numpy as np
+from PIL import ImagePalette
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import NotAnImageError
 
-__all__ = ["SAMPLES_PER_PIXEL", "correct_planes", "is_raw", "refuse_raw", "white_up"]
+__all__ = ["BITS_PER_SAMPLE", "SAMPLES_PER_PIXEL", "correct_palette", "correct_planes", "is_raw", "refuse_raw", "white_up"]
 
 SAMPLES_PER_PIXEL = 277
-_SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 258, 262, 330, 50706
+BITS_PER_SAMPLE = 258
+_SUBFILE_TYPE, _PHOTOMETRIC, _COLOR_MAP, _SUB_IFDS, _DNG_VERSION = 254, 262, 320, 330, 50706
 # What Canon writes behind the mark of a TIFF: where the first page is, its own mark, and the version of that. The pixels of a
 # scan may begin with "CR", too.
 _CR2 = (slice(4, 12), b"\x10\0\0\0CR\2\0")
@@ -53,7 +56,7 @@ def refuse_raw(image: ImageFile, start: bytes) -> None:
 
 def correct_planes(image: ImageFile) -> None:
     """Tell Pillow of 16 bits in a TIFF that stores each colour by itself, before it decodes."""
-    if not isinstance(image, TiffImageFile) or image.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0] != 16:
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(BITS_PER_SAMPLE, (8,))[0] != 16:
         return
     order = "L" if image.tag_v2.prefix == b"II" else "B"
     image.tile = [
@@ -64,9 +67,18 @@ def correct_planes(image: ImageFile) -> None:
     ]
 
 
+def correct_palette(image: ImageFile) -> None:
+    """Give an opened image of a TIFF the colours of a palette of 8 bits, where none of the palette is above 255."""
+    if isinstance(image, TiffImageFile) and image.mode in ("P", "PA"):
+        colours = image.tag_v2.get(_COLOR_MAP, ())
+        if colours and 0 < max(colours) <= 255:
+            # All red ones come first, then the green ones.
+            image.palette = ImagePalette.raw("RGB;L", bytes(colours))
+
+
 def white_up(image: ImageFile, values: np.ndarray) -> np.ndarray:
     """`(height, width)` uint16 of an opened image of more than 8 bits, in which 0 is black."""
     if not isinstance(image, TiffImageFile) or image.tag_v2.get(_PHOTOMETRIC) != 0 or not image.mode.startswith("I;16"):
         return values
-    bits = int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0])
+    bits = int(image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0])
     return ((1 << bits) - 1 - values).astype(np.uint16)

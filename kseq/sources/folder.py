@@ -29,6 +29,7 @@ from itertools import chain
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
+from kseq.images.other_files import OTHER_SUFFIXES
 from kseq.sources.base import FileSource, ImageTable, SourceImage
 from kseq.sources.class_folders import ClassFolders, find_class_folders
 from kseq.sources.class_names import folder_class_name
@@ -160,7 +161,8 @@ def _scan_split(
 
 def _counts(entry: Entry) -> bool:
     """Whether a file that lies in no class folder counts as found."""
-    return entry.rejection is not None or is_named_like_image(entry)
+    # A photo of a kind that is not read is left out by name, not passed over.
+    return entry.rejection is not None or is_named_like_image(entry) or entry.name.lower().endswith(OTHER_SUFFIXES)
 
 
 def _misplaced(entry: Entry, split: str | None) -> SourceImage:

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
+from kseq.images.pillow_pixels import to_colours
 from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.platforms.files import path_bytes
 from kseq.sources.arrays import check_images, check_map
@@ -253,9 +254,8 @@ def _pixels(value: Any) -> Any:
     if not isinstance(value, Image.Image):
         return value
     upright = ImageOps.exif_transpose(value)
-    if upright.mode not in ("L", "RGB", "RGBA", "I;16", "I", "F"):
-        upright = upright.convert("RGBA" if "transparency" in upright.info or "A" in upright.mode else "RGB")
-    return np.asarray(upright)
+    has_numbers = upright.mode == "F" or upright.mode.startswith("I")
+    return np.asarray(upright) if has_numbers else to_colours(upright)
 
 
 def _without_tensors(value: Any) -> Any:

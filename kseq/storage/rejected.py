@@ -31,8 +31,10 @@ _SEVERAL = re.compile(r"is not there, is it .* or ")
 _NUMBERS = re.compile(
     r"allowed is uint8 of \(height|for which there is no rule with 8 bits|of which 8 bits are kept|does not hold$"
 )
-# What Pillow says of channels that are no colours, or of another depth.
-_NO_COLOURS = re.compile(r"broken TIFF header: (unknown (pixel|data) mode|Invalid value for samples per pixel)")
+# What Pillow says of channels that are no colours, of another depth, or in a large file of another order of bytes.
+_NO_COLOURS = re.compile(
+    r"broken TIFF header: (unknown (pixel|data) mode|Missing dimensions|Invalid value for samples per pixel)"
+)
 _CHANNELS = re.compile(r"of shape \((\d+, )*(\d+)\), allowed are numbers of .*1, 3 or 4\)")
 _LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 

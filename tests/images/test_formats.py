@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,18 @@ STARTS = {
     "PSD": [b"8BPS\0\1"],
     "QOI": [b"qoif\0\0"],
     "ICO": [b"\0\0\1\0\2\0\x10\x10"],
-    "TGA": [b"\0\0\2" + bytes(9) + b"\7\0\5\0\x18\0", b"\0\1\x09\0\0\0\1\x18\0\0\0\0\7\0\5\0\x08\x20"],
+    "CUR": [b"\0\0\2\0\1\0"],
+    "DDS": [b"DDS |\0\0\0", b"DDS " + bytes(80) + b"DX10" + bytes(40) + b"\x62\0\0\0"],
+    "PCX": [b"\x0a\5\1\x08\0\0"],
+    "SGI": [b"\x01\xda\1\1\0\3\0\7"],
+    "SUN": [b"\x59\xa6\x6a\x95\0\0\0\7"],
+    "XPM": [b"/* XPM */\nstatic char"],
+    "XBM": [b"#define hand-2_width 7\n"],
+    "TGA": [
+        b"\0\0\2" + bytes(9) + b"\7\0\5\0\x18\0",
+        b"\0\0\2" + bytes(4) + b"\x18" + bytes(4) + b"\7\0\5\0\x18\0",
+        b"\0\1\x09\0\0\0\1\x18\0\0\0\0\7\0\5\0\x08\x20",
+    ],
     "TIFF": [b"II*\0\x08", b"MM\0*\0", b"II+\0\x08", b"MM\0+\0"],
 }
 
@@ -53,7 +65,11 @@ def test_other_first_bytes_are_no_image(start: bytes) -> None:
         ("web page", b"\n<!DOCTYPE html><html>"),
         ("SVG", b"<?xml version='1.0'?>\n<svg xmlns="),
         ("JPEG XL", b"\xff\x0a\xfa"),
-        ("CUR", b"\0\0\2\0\1\0"),
+        ("floating-point", b"DDS " + bytes(80) + b"DX10" + bytes(40) + b"\x5f\0\0\0"),
+        ("PSB", b"8BPS\0\2"),
+        ("ICNS", b"icns\0\0"),
+        ("DCX", b"\xb1\x68\xde\x3a"),
+        ("FLC", b"\x24\0\0\0\x12\xaf"),
         ("macOS", b"\0\x05\x16\x07\0\x02"),
     ],
 )
@@ -63,10 +79,18 @@ def test_what_people_take_for_an_image_is_named(name: str, start: bytes) -> None
 
 
 def test_jpeg_and_png_are_stored_as_they_are() -> None:
-    assert STORED_SUFFIXES == (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+    assert STORED_SUFFIXES == (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng")
     assert set(STORED_SUFFIXES) < set(IMAGE_SUFFIXES)
     assert stored_format(STARTS["JPEG"][0]) is JPEG
     assert stored_format(STARTS["PNG"][0]) is PNG
+
+
+def test_the_page_on_images_names_every_suffix_that_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs/explanation/images.md").read_text()
+    section = page.partition("## What is read")[2].partition("## What is left out")[0]
+    assert {f".{word}" for word in re.findall(r"`\.(\w+)`", section.partition("JPEG and PNG are stored")[0])} == set(
+        IMAGE_SUFFIXES
+    )
 
 
 def test_no_other_module_spells_out_a_suffix_or_first_bytes() -> None:

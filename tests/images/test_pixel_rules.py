@@ -13,8 +13,10 @@ from PIL import Image
 
 from kseq.errors import ImageError
 from kseq.images.codecs import decode, decode_mask, encode_png
+from kseq.images.deep_pixels import read_numbers
 from kseq.images.formats import read_header
 from kseq.images.pillow_pixels import PixelRules
+from kseq.images.pixel_form import PixelForm
 from tests.helpers.photos import photo
 from tests.packing.test_odd_images import chunk, png16, with_chunk
 
@@ -39,6 +41,38 @@ def saved(pixels: np.ndarray, format: str, **options: Any) -> bytes:
     target = io.BytesIO()
     Image.fromarray(pixels).save(target, format, **options)
     return target.getvalue()
+
+
+def sun_raster(pixels: np.ndarray) -> bytes:
+    """A Sun raster file of colours, in the order blue, green, red."""
+    height, width, _ = pixels.shape
+    rows = b"".join(row[:, ::-1].tobytes().ljust(-(-width * 3 // 2) * 2, b"\0") for row in pixels)
+    return struct.pack(">8I", 0x59A66A95, width, height, 24, len(rows), 1, 0, 0) + rows
+
+
+def xpm(pixels: np.ndarray) -> bytes:
+    """An X pixmap of the two colours of the first and the last pixel."""
+    first, last = (bytes(pixels[place]).hex() for place in ((0, 0), (-1, -1)))
+    lines = [
+        f"{pixels.shape[1]} {pixels.shape[0]} 2 1",
+        f"a c #{first}",
+        f"b c #{last}",
+        *("".join("a" if bytes(pixel).hex() == first else "b" for pixel in row) for row in pixels),
+    ]
+    return ("/* XPM */\nstatic char *photo[] = {\n" + ",\n".join(f'"{line}"' for line in lines) + "\n};\n").encode()
+
+
+def cursor(pixels: np.ndarray) -> bytes:
+    """A cursor of Windows with one picture, without transparency: 24 bits a pixel, then a mask of one."""
+    height, width, _ = pixels.shape
+    rows = b"".join(row[:, ::-1].tobytes().ljust(-(-width * 3 // 4) * 4, b"\0") for row in pixels[::-1])
+    bitmap = struct.pack("<IiiHHIIiiII", 40, width, 2 * height, 1, 24, 0, len(rows), 0, 0, 0, 0) + rows
+    bitmap += bytes(-(-width // 32) * 4 * height)
+    return struct.pack("<HHH4BHHII", 0, 2, 1, width, height, 0, 0, 1, 1, len(bitmap), 22) + bitmap
+
+
+TWO_COLOURS = np.where(np.arange(63).reshape(9, 7, 1) % 3 == 0, [[[250, 20, 30]]], [[[4, 5, 6]]]).astype(np.uint8)
+BLACK_AND_WHITE = np.where(np.arange(63).reshape(9, 7) % 3 == 0, np.uint8(0), np.uint8(255))
 
 
 def test_a_mask_in_a_pgm_has_the_values_that_the_file_has() -> None:
@@ -104,6 +138,14 @@ def test_a_pgm_says_itself_how_many_bits_it_has(bits: int | None) -> None:
         ("TGA", saved(photo(1, 9, 7), "TGA"), photo(1, 9, 7)),
         ("TGA", saved(photo(1, 9, 7), "TGA", compression="tga_rle", orientation=-1), photo(1, 9, 7)),
         ("TGA", saved(photo(1, 9, 7)[..., 0], "TGA"), photo(1, 9, 7)[..., :1].repeat(3, 2)),
+        ("TGA", bytes([*saved(photo(1, 9, 7), "TGA")[:7], 24]) + saved(photo(1, 9, 7), "TGA")[8:], photo(1, 9, 7)),
+        ("DDS", saved(photo(5, 9, 7), "DDS"), photo(5, 9, 7)),
+        ("PCX", saved(photo(6, 9, 7), "PCX"), photo(6, 9, 7)),
+        ("SGI", saved(photo(7, 9, 7), "SGI"), photo(7, 9, 7)),
+        ("SUN", sun_raster(photo(8, 9, 7)), photo(8, 9, 7)),
+        ("CUR", cursor(photo(9, 9, 7)), photo(9, 9, 7)),
+        ("XPM", xpm(TWO_COLOURS), TWO_COLOURS),
+        ("XBM", saved(BLACK_AND_WHITE == 255, "XBM"), BLACK_AND_WHITE[..., None].repeat(3, 2)),
         ("QOI", saved(photo(2, 9, 7), "QOI"), photo(2, 9, 7)),
         ("PSD", psd(photo(3, 9, 7)), photo(3, 9, 7)),
         ("ICO", saved(np.dstack([photo(4, 32, 32), np.full((32, 32), 255, np.uint8)]), "ICO"), photo(4, 32, 32)),
@@ -119,6 +161,37 @@ def test_formats_of_games_icons_and_painters_are_read(name: str, data: bytes, ex
         # Whatever is left of a file is refused, or decoded by Pillow to pixels of the same size, never a traceback.
         with suppress(ImageError):
             assert decode(data[:end], "rgb").shape == expected.shape
+
+
+def test_a_photoshop_file_of_sixteen_bits_is_refused_with_the_way_out() -> None:
+    data = bytearray(psd(photo(3, 9, 7)))
+    data[23] = 16
+    with pytest.raises(ImageError, match="16.*PNG"):
+        read_header(bytes(data))
+
+
+def test_a_texture_that_is_a_cube_says_that_its_first_face_is_taken() -> None:
+    data = bytearray(saved(photo(5, 9, 7), "DDS"))
+    assert not read_header(bytes(data)).has_more_pages
+    data[113] |= 2
+    assert read_header(bytes(data)).has_more_pages
+
+
+def test_a_jpeg_2000_says_itself_how_many_bits_it_has() -> None:
+    # Twelve bits are written as sixteen, then said to be twelve: zero lies in the middle of either.
+    values = np.array([[0, 16, 100, 200]], np.uint16)
+    data = bytearray(saved(values + 30_720, "JPEG2000", no_jp2=True))
+    assert decode(bytes(data), "grayscale")[0, :, 0].tolist() == [120, 120, 120, 120]
+    place = data.index(b"\xff\x4f\xff\x51") + 42
+    assert data[place] == 15
+    data[place] = 11
+    notes: list[str] = []
+    for bits in (None, 12, 16):
+        rules = PixelRules(bits=bits, note=notes.append)
+        assert decode(bytes(data), "grayscale", rules=rules)[0, :, 0].tolist() == [0, 1, 6, 12]
+    assert not any("taken as" in note for note in notes)
+    numbers, _ = read_numbers(bytes(data), PixelForm("uint16", 1), 10**6, PixelRules())
+    np.testing.assert_array_equal(numbers[..., 0], values)
 
 
 def test_lab_is_refused_with_the_way_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import simplejpeg
 from PIL import Image
 
 import kseq
-from kseq.images.codecs import decode
+from kseq.images.codecs import decode, decode_shrunk
+from kseq.images.crop_decoding import CropDecoder, EncodedImages
+from kseq.images.formats import SIMPLEJPEG_ERRORS
 from kseq.images.resize import placement, reductions, resize, resize_to
 from tests.helpers.messages import raises
 from tests.helpers.photos import encoded, photo
@@ -180,3 +183,38 @@ def test_a_random_crop_obeys_antialias(tmp_path: Path) -> None:
     expected = np.empty((40, 40, 3), np.uint8)
     resize(decode(data, "rgb"), expected, "bilinear", antialias=True)
     assert np.abs(pixels.astype(int) - expected).mean() < 2
+
+
+def lossless_jpeg(values: np.ndarray) -> bytes:
+    """`(height, width)` uint8 as a lossless JPEG (ITU-T T.81, annex H): the difference to the value on the left, or above."""
+    height, width = values.shape
+    values = values.astype(int)
+    predicted = np.full((height, width), 128)
+    predicted[1:, 0], predicted[:, 1:] = values[:-1, 0], values[:, :-1]
+    bits = ""
+    for difference in (values - predicted).ravel().tolist():
+        size = abs(difference).bit_length()
+        coded = difference if difference > 0 else difference + (1 << size) - 1
+        bits += f"{size:04b}" + (f"{coded:0{size}b}" if size else "")
+    bits += "1" * (-len(bits) % 8)
+    scan = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    frame = b"\xff\xc3\0\x0b\x08" + struct.pack(">HH", height, width) + b"\1\1\x11\0"
+    # Nine codes of four bits: how many bits a difference has.
+    codes = b"\xff\xc4\0\x1c\0" + bytes([0, 0, 0, 9, *[0] * 12, *range(9)])
+    return b"\xff\xd8" + frame + codes + b"\xff\xda\0\x08\1\1\0\1\0\0" + scan + b"\xff\xd9"
+
+
+def test_a_lossless_jpeg_is_never_decoded_smaller_and_keeps_its_pixels() -> None:
+    values = photo(4, 96, 128)[..., 0]
+    data = lossless_jpeg(values)
+    for reduction in (1, 2, 8):
+        np.testing.assert_array_equal(decode(data, "grayscale", reduction=reduction)[..., 0], values)
+        # Bytes between segments hide what frame it is.
+        hidden = data[:2] + b"\xff" + data[2:]
+        np.testing.assert_array_equal(decode(hidden, "grayscale", reduction=reduction)[..., 0], values)
+    stored = np.frombuffer(data, np.uint8)
+    with pytest.raises(SIMPLEJPEG_ERRORS):
+        decode_shrunk(stored, "grayscale", 2, 96, 128, fast=True)
+    images = EncodedImages([stored], np.array([[96, 128]]), np.array([1], np.uint8), [np.empty(0, "<u4")])
+    crops = CropDecoder(images, np.array([[8, 16, 64, 64]]), np.array([4]), np.array([True]))
+    np.testing.assert_array_equal(crops.decode(0, "grayscale")[..., 0], values[8:72, 16:80])

@@ -16,7 +16,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ImageError, NotAnImageError
-from kseq.images.codecs import decode, encode_png
+from kseq.images.codecs import decode, decode_mask, encode_png
 from kseq.images.deep_pixels import read_numbers
 from kseq.images.pillow_pixels import PixelRules
 from kseq.images.pixel_form import PixelForm
@@ -50,6 +50,68 @@ def test_gray_in_which_white_is_zero_is_turned_round_whatever_its_depth(byteorde
     most = np.iinfo(dtype).max
     data = tiff(most - PHOTO[..., 0].astype(dtype) * (most // 255), photometric="miniswhite", byteorder=byteorder)
     np.testing.assert_array_equal(decode(data, "grayscale")[..., 0], PHOTO[..., 0])
+
+
+@pytest.mark.parametrize("top", [257, 1])
+def test_colours_of_a_palette_have_sixteen_bits_or_eight(top: int) -> None:
+    colours = np.stack([np.arange(256), np.arange(256)[::-1], np.full(256, 70)]).astype(np.uint16)
+    indices = PHOTO[..., 0]
+    data = tiff(indices, photometric="palette", colormap=colours * top)
+    np.testing.assert_array_equal(decode(data, "rgb"), np.moveaxis(colours[:, indices], 0, 2))
+    np.testing.assert_array_equal(decode_mask(data)[..., 0], indices)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_pixels_that_are_multiplied_by_their_alpha_are_divided_by_it(photometric: str) -> None:
+    alpha = np.full((24, 32, 1), 128, np.uint8)
+    alpha[:12] = 255
+    plain = PHOTO[..., : 1 if photometric == "minisblack" else 3]
+    multiplied = np.rint(plain.astype(float) * alpha / 255).astype(np.uint8)
+    data = tiff(np.dstack([multiplied, alpha]), photometric=photometric, extrasamples=["ASSOCALPHA"])
+    found = decode(data, "rgba")
+    np.testing.assert_array_equal(found[..., 3:], alpha)
+    assert np.abs(found[..., :3].astype(int) - plain).max() <= 1
+    np.testing.assert_array_equal(decode(encode_png(data), "rgba"), found)
+
+
+def test_a_tiff_of_twelve_bits_is_as_dark_as_it_is() -> None:
+    values = [0, 16, 200, 255, 100, 48]
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in zip(values[::2], values[1::2], strict=True))
+    tags = {256: 6, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    packed += b"\0" * (len(packed) % 2)
+    data = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+    notes: list[str] = []
+    assert decode(data, "grayscale", rules=PixelRules(note=notes.append))[0, :, 0].tolist() == [v >> 4 for v in values]
+    assert not any("taken as" in note for note in notes)
+
+
+def test_what_is_wrong_with_a_header_is_said_in_words_of_the_file() -> None:
+    indices = tiff(PHOTO[..., 0], photometric="palette", colormap=np.zeros((3, 256), np.uint16))
+    without_colours = indices.replace(struct.pack("<HHI", 320, 3, 768), struct.pack("<HHI", 60000, 3, 768))
+    width = struct.pack("<HHII", 256, 4, 1, 32)
+    no_columns = tiff(PHOTO).replace(width, struct.pack("<HHII", 256, 4, 1, 0))
+    signed = tiff(PHOTO.astype(np.int16), photometric="rgb")
+    for data, word in ((without_colours, "field 320"), (no_columns, "columns"), (signed, "header: unknown pixel mode")):
+        with raises(ImageError, word):
+            decode(data, "rgb")
+
+
+@pytest.mark.parametrize("back_to", [0, 1])
+def test_pages_that_lead_back_to_an_earlier_one_are_read_once(back_to: int) -> None:
+    data = io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        for value in (7, 9):
+            file.write(np.full((4, 4), value, np.uint16), metadata=None)
+    offsets, places = [], [4]
+    for _ in range(2):
+        (offset,) = struct.unpack_from("<I", data.getbuffer(), places[-1])
+        (count,) = struct.unpack_from("<H", data.getbuffer(), offset)
+        offsets.append(offset)
+        places.append(offset + 2 + 12 * count)
+    struct.pack_into("<I", data.getbuffer(), places[-1], offsets[back_to])
+    pixels, _ = read_numbers(data.getvalue(), PixelForm("uint16", 2), 10**6, PixelRules())
+    assert pixels[0, 0].tolist() == [7, 9]
 
 
 def raw(**tags: Any) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError
+from kseq.images.deep_pixels import to_dtype
 from kseq_tools.main import main
 from tests.helpers.photos import encoded, photo
+from tests.helpers.processes import kseq_command
 
 RAMP = np.linspace(0, 4095, 256).round().astype(np.uint16)[None].repeat(8, 0)
 PHOTO = photo(3, 24, 32)
@@ -231,6 +235,31 @@ def test_a_mask_of_equal_channels_or_more_bits_is_read_and_one_of_colours_is_not
             np.testing.assert_array_equal(dataset[0]["mask"][..., 0], np.arange(24 * 32).reshape(24, 32) % 256 % 5)
 
 
+def test_a_fault_in_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = png16(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1))
+    rows = bytearray(zlib.decompress(data[41:-16]))
+    rows[0] = 99
+    bad_filter = data[:33] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    gray_and_alpha = np.dstack([PHOTO[..., 0], np.full((24, 32), 255, np.uint8)])
+    eight = encoded(Image.fromarray(gray_and_alpha), "JPEG2000", no_jp2=True)
+    # The depths of both channels, of which OpenCV reads none, are said to be nine bits.
+    nine = bytearray(eight)
+    nine[42] = nine[45] = 8
+    files = {"a.png": bad_filter, "b.j2k": bytes(nine), "c.png": data, "d.j2k": eight}
+    settings = kseq.ImageSettings(encoding="raw", dtype="uint16", image_size=(24, 32))
+    report, pixels = pack(tmp_path, files, images=settings)
+    assert [os.path.basename(file.path) for file in report.rejected] == [b"a.png", b"b.j2k"]
+    np.testing.assert_array_equal(pixels["d.j2k"][..., 0], PHOTO[..., 0])
+    assert capfd.readouterr().err == ""
+
+
+def test_numbers_of_half_precision_are_compared_with_sixteen_bits_without_a_warning() -> None:
+    halves = np.array([[0, 2048, 65504]], np.float16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert to_dtype(halves, "uint16").tolist() == [[0, 2048, 65504]]
+
+
 def test_a_fault_beside_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = png16(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1))
     broken = data[:33] + chunk(b"iCCP", b"bad\0\0" + b"x" * 9, 0) + data[33:]
@@ -238,6 +267,32 @@ def test_a_fault_beside_sixteen_bits_is_not_printed(tmp_path: Path, capfd: pytes
     _, pixels = pack(tmp_path, {"a.png": broken, "b.png": data}, images=settings)
     np.testing.assert_array_equal(pixels["a.png"], pixels["b.png"])
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("counts", [(0,), (2, 2), (1 << 31 | 1,)])
+def test_an_animation_that_makes_no_sense_warns_nobody_who_reads_its_picture(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    png = encoded(Image.fromarray(PHOTO), "PNG")
+    for count in counts:
+        png = with_chunk(png, chunk(b"acTL", struct.pack(">II", count, 0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report, pixels = pack(tmp_path, {"a.png": png})
+    assert not report.rejected
+    np.testing.assert_array_equal(pixels["a.png"], PHOTO)
+
+
+def test_what_pillow_logs_of_a_tiff_is_not_printed(tmp_path: Path) -> None:
+    many = encoded(Image.fromarray(PHOTO), "TIFF").replace(
+        struct.pack("<HHII", 277, 3, 1, 3), struct.pack("<HHII", 277, 3, 1, 9999)
+    )
+    (tmp_path / "photos" / "c").mkdir(parents=True)
+    (tmp_path / "photos" / "c" / "a.tif").write_bytes(many)
+    Image.fromarray(PHOTO).save(tmp_path / "photos" / "c" / "b.png")
+    # Only a fresh process has no handler of logs, which pytest sets.
+    command = kseq_command("pack", tmp_path / "photos", tmp_path / "packed", "--workers", "0")
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "a.tif" in ran.stdout
 
 
 def test_indices_without_a_palette_are_no_black_image(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ def test_images_beside_the_class_folders_are_found_but_have_no_class(tmp_path: P
     assert scanned(tmp_path) == [("a/1.jpg", 0, None), ("lost.JPG", -1, None)]
 
 
+def test_photos_of_other_kinds_are_left_out_by_name_wherever_they_lie(tmp_path: Path) -> None:
+    touch(tmp_path, "IMG_1.HEIC", "IMG_2.JPG", "IMG_3.CR2", "list.txt", "more/IMG_4.heic")
+    found = FolderSource.scan(str(tmp_path), has_classes=False).images
+    assert sorted(os.fsdecode(image.path) for image in found) == ["IMG_1.HEIC", "IMG_2.JPG", "IMG_3.CR2", "more/IMG_4.heic"]
+
+
 def test_a_dangling_link_beside_the_class_folders_is_found_as_well(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")

@@ -74,6 +74,7 @@ def test_images_of_pillow_are_upright_pixels(tmp_path: Path) -> None:
     palette.putpalette([0, 0, 0, 200, 10, 10])
     turned = Image.new("RGB", (8, 4), (9, 9, 9))
     turned.getexif()[0x0112] = 6
+    multiplied = Image.merge("LA", [Image.new("L", (4, 4), 90), Image.new("L", (4, 4), 255)]).convert("La")
 
     class Photos:
         """As a dataset of torchvision: a list of classes, and pairs by number."""
@@ -81,14 +82,15 @@ def test_images_of_pillow_are_upright_pixels(tmp_path: Path) -> None:
         classes = ("cat", "dog")
 
         def __getitem__(self, number: int) -> tuple[Any, int]:
-            return [(palette, 1), (turned, 0)][number]
+            return [(palette, 1), (turned, 0), (multiplied, 0)][number]
 
     kseq.pack(Photos(), tmp_path / "packed", workers=0)
     with kseq.ShardDataset(tmp_path / "packed") as packed:
         assert packed.class_names == ("cat", "dog")
-        assert [packed.class_names[packed[number]["label"]] for number in range(2)] == ["dog", "cat"]
+        assert [packed.class_names[packed[number]["label"]] for number in range(3)] == ["dog", "cat", "cat"]
         np.testing.assert_array_equal(packed[0]["image"][0, 0], [200, 10, 10])
         assert packed[1]["image"].shape == (8, 4, 3)
+        assert (packed[2]["image"] == 90).all()
 
 
 @pytest.mark.parametrize("end", ["csv", "jsonl", "parquet"])
