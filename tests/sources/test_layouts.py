@@ -182,6 +182,12 @@ def test_a_folder_of_classes_beside_annotations_is_the_top(tmp_path: Path, names
     assert_says(report.notes[0], inner, other)
 
 
+def test_classes_that_are_copies_of_others_by_their_names_are_told(tmp_path: Path) -> None:
+    names = ("cat/0.png", "cat copy/1.png", "dog/2.png", "dog (1)/3.png", "Hard copy/4.png")
+    report = kseq.pack(write(tmp_path / "in", _names(*names)), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), "'cat' and 'cat copy'", 1)
+
+
 def test_classes_that_are_called_like_none_and_share_few_names_are_classes(tmp_path: Path) -> None:
     source = write(tmp_path / "in", dict.fromkeys(("data/0.png", "data/1.png", "file/1.png", "file/2.png")))
     assert kseq.pack(source, tmp_path / "out", workers=0).class_names == ("data", "file")
