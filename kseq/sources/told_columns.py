@@ -37,6 +37,7 @@ ONE_HOT = "(one-hot)"
 
 _IMAGES = re.compile(r"(image|img|photo|picture|file)[ _-]?(id|names?|index|key|file)|images?|imgs?|filenames?", re.IGNORECASE)
 _TEXTS = re.compile(r"text|captions?|prompts?|descriptions?|sentences?|transcription", re.IGNORECASE)
+_LIKELY = re.compile(r"labels?|targets?|class|categor|species|breed|diagnosis|tags?|findings?", re.IGNORECASE)
 _INDEX = re.compile(r"|unnamed: 0|index|#", re.IGNORECASE)
 _RUN_LENGTHS = re.compile(r"\d+ \d+( \d+ \d+)*")
 _LOOKED_AT = 50
@@ -196,6 +197,8 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
     """The options that pack columns as what their cells look like, for a refusal; empty if they look like nothing known."""
     head = {name: [cell for cell in islice(cells, _LOOKED_AT) if not is_missing(cell)] for name, cells in columns.items()}
     names = [name for name in head if head[name]]
+    # The first few are shown.
+    names.sort(key=lambda name: _LIKELY.search(name) is None)
     marks = [name for name in names if all(_mark(cell) is not None for cell in head[name])]
     proposals = []
     for name in names:

@@ -19,6 +19,7 @@ _TABLE = "list its images in a table: {columns}, and " + "{call}"
 _BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
 _CLASSES = "image,label"
 _MASKS = "image,mask"
+_TEXTS = "image,text"
 
 
 class _Tool(NamedTuple):
@@ -57,7 +58,9 @@ _TOOLS = (
     _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS),
     _Tool("images and masks", r"_mask\.png", None, _MASKS),
+    _Tool("VisDrone", r"(^|/)annotations/[^/]+\.txt", r"^\d+,\d+,\d+,\d+,[01],\d+,-?\d,\d,?\s*$", _BOXES),
     _Tool("a list of paths and labels", r"\.txt", rf"^\S+{IMAGE_END}[ \t]+\d+\s*$", _CLASSES),
+    _Tool("a list of paths and texts", r"\.txt", rf"\A\S+{IMAGE_END}[ \t,]+\S", _TEXTS),
 )
 _OPENED = 3
 
@@ -138,7 +141,8 @@ def find_tool(
         # Lists of names belong to many layouts that are read.
         told = next((name for name in files if tool.head is None or re.search(tool.head, head(name), re.MULTILINE)), None)
         if told is not None and images:
-            roles = "" if tool.columns != _MASKS else f" with {spelled('columns.mask', 'mask')} {spelled('columns.label', '')}"
+            given = {_MASKS: spelled("columns", mask="mask", label=""), _TEXTS: spelled("columns", label="", text="text")}
+            roles = f" with {given[tool.columns]}" if tool.columns in given else ""
             call = spelled_call("pack", "table.csv", "DATASET", root=path) + roles
             return tool.name, told, _TABLE.format(columns=tool.columns, call=call)
     if images:
