@@ -212,7 +212,11 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
             proposals.append(f"{spelled('columns', label='', text=name)} packs text")
         elif any(isinstance(parse_cell(cell), list) for cell in cells):
             proposals.append(f"{spelled('columns', label='', targets={'tags': name})} packs what {name} lists")
-        elif _has_words(cells) and (_is_label(name, cells) or len(names) == 1) and not name.lower().endswith("id"):
+        elif (
+            (_has_words(cells) or _LIKELY.search(name))
+            and (_is_label(name, cells) or len(names) == 1)
+            and not name.lower().endswith("id")
+        ):
             proposals.append(f"{spelled('columns.label', name)} packs classes")
     if len(names) == 1 and _has_words(head[names[0]]) and not _TEXTS.fullmatch(names[0]):
         proposals.append(f"{spelled('columns', label='', targets={'tags': names[0]})} packs several labels")

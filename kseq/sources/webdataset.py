@@ -129,7 +129,7 @@ class WebDatasetSource(Source):
             raise SourceError(f"{path}: holds tars: {unpack_command(path)}")
         usual = {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)}
         columns = find_columns(
-            columns, path, names, usual, hint=_hint(path, names, next(map(reader.json, samples), None) or {})
+            columns, path, names, usual, hint=_hint(path, names, next(iter(map(reader.json, islice(samples, 1))), None))
         )
         pixels, asked = pixel_columns(columns), value_columns(columns)
         cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
@@ -240,9 +240,9 @@ def _tar_classes(names: Sequence[str], samples: Iterable[TarSample]) -> tuple[st
     return tuple(map(folder_class_name, stems))
 
 
-def _hint(path: str, names: Sequence[str], json_values: Mapping[str, Any]) -> str:
+def _hint(path: str, names: Sequence[str], json_values: Mapping[str, Any] | None) -> str:
     """What packs tars without labels; `json_values` are those in the json file of the first sample."""
-    of_json = find_usual("label", list(json_values))
+    of_json = find_usual("label", list(json_values or ()))
     if of_json:
         return f"; {spelled('columns.label', _JSON + of_json[0])} packs classes"
     text = f"; {spelled('columns', label='', text='txt')} packs text" if "txt" in names else ""

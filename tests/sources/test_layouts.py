@@ -322,6 +322,25 @@ def test_masks_under_the_names_that_collections_give_them_are_no_classes(tmp_pat
         kseq.pack(source, tmp_path / "out", workers=0)
 
 
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        ({"HR/0001.png": None, "LR_x2/0001x2.png": None}, ("hr/", "target")),
+        ({"train/cat/0.png": None, "test/unseen_test/1.png": None, "test/cat/1.png": None}, ("without_class=['unseen_test']",)),
+        ({"cat/0.png": None, "d.json": '[{"image": "0.png", "label": "x"}]'}, ("d.json", "source_format='jsonl'", "'cat'")),
+    ],
+)
+def test_folders_that_may_be_no_classes_are_told(tmp_path: Path, files: dict[str, str | None], parts: tuple[str, ...]) -> None:
+    report = kseq.pack(write(tmp_path / "in", dict(files)), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), *parts)
+
+
+def test_a_text_with_names_of_columns_is_a_table_of_its_images(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"Images/a.png": None, "captions.txt": "image,caption\na.png,A cat .\n"})
+    with raises(SourceError, f"kseq.pack('{source}/captions.txt', 'DATASET', root='{source}/Images', source_format='csv')"):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
 @pytest.mark.parametrize(("sizes", "is_told"), [([(8, 6), (16, 12)], True), ([(8, 6), (6, 8)], False)])
 def test_images_of_one_number_are_pairs_only_if_they_have_one_form(
     tmp_path: Path, sizes: list[tuple[int, int]], is_told: bool

@@ -116,6 +116,14 @@ def test_a_column_is_told_as_annotations_by_its_name_and_its_cells(tmp_path: Pat
     assert [re.search("box_office|bbox_count|object_count", note) is not None for note in report.notes] == [True] * is_told
 
 
+def test_boxes_of_makesense_have_no_names_of_columns(tmp_path: Path) -> None:
+    put_images(tmp_path, "0.png", "1.png")
+    table = put_table(tmp_path, "cat,10,20,30,40,0.png,100,100\ndog,1,2,3,4,0.png,100,100\ncat,1,2,3,4,1.png,7,9\n")
+    dataset, left_out = pack(table)
+    assert dataset[0]["boxes"].tolist() == [[10, 20, 40, 60], [1, 2, 4, 6]]
+    assert_says(left_out["1.png"], 7, 9)
+
+
 def test_boxes_of_an_image_in_one_cell_are_read(tmp_path: Path) -> None:
     table = numbered_table(tmp_path, "image_name,BoxesString,domain", "1 2 3 4;5 6 7 8,x", "no_box,x", "1 2 3,y")
     dataset, left_out = pack(table)

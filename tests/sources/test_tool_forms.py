@@ -148,6 +148,8 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "Visual Genome": ("VG_100K/1.jpg", "objects.json", '[{"image_id": 1, "objects": [{"synsets": ["tree.n.01"]}]}]'),
     "COCO-Text": ("train2014/1.jpg", "cocotext.v2.json", '{"imgs": {}, "anns": {}}'),
     "CelebAMask-HQ": ("CelebA-HQ-img/0.jpg", "CelebAMask-HQ-mask-anno/0/00000_skin.png", "x"),
+    "VisDrone": ("x/images/1.jpg", "x/annotations/1.txt", "10,20,30,15,1,4,0,0\n5,6,7,8,0,1,0,0\n"),
+    "a list of paths and texts": ("images/a.jpg", "labels.txt", "a.jpg\thello there\n"),
     "a list of paths and labels": ("data/a.jpg", "train.txt", "data/a.jpg 0\n"),
 }
 
