@@ -269,8 +269,9 @@ def _other_contents(tree: Tree) -> str:
     if packed:
         call = spelled_call("pack", os.path.join(tree.root, packed[0]), "DATASET")
         return (
-            f" (but {counted(len(packed), 'file of arrays', 'files of arrays')}: {call} packs one; images and labels in two: "
-            "kseq.pack((images, labels), ...))"
+            f" (but {counted(len(packed), 'file of arrays', 'files of arrays')}: {call} packs one, with "
+            f"{spelled('columns.label', '')} if it has images alone; of images and labels in two files, "
+            "kseq.pack((images, labels), ...) takes the arrays)"
         )
     num_images = sum(map(is_named_like_image, entries))
     if not num_images:

@@ -117,7 +117,12 @@ def tell_columns(path: str, table: Table, columns: Columns, files: NamedFiles) -
 def _find_images(head: Mapping[str, Sequence[Any]], files: NamedFiles) -> str | None:
     """The column that names the images; None if none seems to."""
     filled = {name: cells for name, cells in head.items() if cells}
-    there = (name for name, cells in filled.items() if 2 * sum(map(files.is_there, cells)) > len(cells))
+    there = (
+        name
+        for in_folders in (False, True)
+        for name, cells in filled.items()
+        if 2 * sum(files.is_there(cell, in_folders=in_folders) for cell in cells) > len(cells)
+    )
     like_images = (name for name, cells in filled.items() if all(str(cell).lower().endswith(IMAGE_SUFFIXES) for cell in cells))
     return next(chain(there, like_images, filter(_IMAGES.fullmatch, filled)), None)
 
