@@ -123,7 +123,7 @@ def _find_images(head: Mapping[str, Sequence[Any]], files: NamedFiles) -> str | 
         for name, cells in filled.items()
         if 2 * sum(files.is_there(cell, in_folders=in_folders) for cell in cells) > len(cells)
     )
-    like_images = (name for name, cells in filled.items() if all(str(cell).lower().endswith(IMAGE_SUFFIXES) for cell in cells))
+    like_images = (name for name, cells in filled.items() if _names_images(cells))
     return next(chain(there, like_images, filter(_IMAGES.fullmatch, filled)), None)
 
 
@@ -191,7 +191,13 @@ def _is_label(name: str, cells: Sequence[Any]) -> bool:
     """Whether cells look like classes: words or whole numbers, some of them again."""
     texts = [str(cell).strip() for cell in cells if not isinstance(cell, (list, dict))]
     are_whole = all(map(WHOLE_NUMBER.fullmatch, texts))
+    if _names_images(cells):
+        return False
     return 1 <= len(set(texts)) < len(texts) == len(cells) and (_has_words(cells) or are_whole) and not _TEXTS.fullmatch(name)
+
+
+def _names_images(cells: Sequence[Any]) -> bool:
+    return all(str(cell).lower().endswith(IMAGE_SUFFIXES) for cell in cells)
 
 
 def _has_words(cells: Sequence[Any]) -> bool:
@@ -215,6 +221,8 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
             return f"; {name} holds run lengths of masks: draw each as a PNG, and list them in a column mask: {masks}"
         if _TEXTS.fullmatch(name):
             proposals.append(f"{spelled('columns', label='', text=name)} packs text")
+        elif _names_images(cells):
+            proposals.append(f"{spelled('columns', label='', mask=name)} packs masks")
         elif any(isinstance(parse_cell(cell), list) for cell in cells):
             proposals.append(f"{spelled('columns', label='', targets={'tags': name})} packs what {name} lists")
         elif (
@@ -223,7 +231,8 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
             and not name.lower().endswith("id")
         ):
             proposals.append(f"{spelled('columns.label', name)} packs classes")
-    if len(names) == 1 and _has_words(head[names[0]]) and not _TEXTS.fullmatch(names[0]):
+    is_lone = len(names) == 1 and _has_words(head[names[0]])
+    if is_lone and not (_TEXTS.fullmatch(names[0]) or _names_images(head[names[0]])):
         proposals.append(f"{spelled('columns', label='', targets={'tags': names[0]})} packs several labels")
     numbers = list(marks) if len(marks) > 1 else [name for name in names if all(map(_is_number, head[name]))]
     if numbers:

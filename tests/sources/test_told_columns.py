@@ -69,6 +69,7 @@ def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: P
         ("image,caption", ("a cat", "a dog"), ("text='caption'",)),
         ("image,tags", ("haze primary", "clear"), ("label='tags'", "targets={'tags': 'tags'}")),
         ("image,age", ("3.5", "4"), ("targets=['age']",)),
+        ("image,truth", ("m/0.png", "m/0.png"), ("mask='truth'",)),
         ("ImageId,EncodedPixels", ("1 5 20 5", "7 1"), ("EncodedPixels", "mask='mask'")),
     ],
 )
