@@ -39,6 +39,7 @@ from kseq.sources.no_classes import describe_around, refuse_no_classes
 from kseq.sources.object_pngs import OBJECT_PNGS
 from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS
+from kseq.sources.run_length_tables import RUN_LENGTHS
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
@@ -64,6 +65,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     IMAGENET,
     TOOL_JSON,
     VIA,
+    RUN_LENGTHS,
     BOX_TABLE,
     LABELSTUDIO,
     CSV,
