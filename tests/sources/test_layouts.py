@@ -115,6 +115,9 @@ def test_files_beside_classes_that_name_splits_or_classes_are_noted(
     assert (report.class_names, len(report.notes)) == (("cat", "dog"), bool(parts))
     if parts:
         assert_says(report.notes[0], *parts)
+    named = kseq.pack(tmp_path / "in", tmp_path / "named", class_names=["dog", "cat"], workers=0)
+    # Whoever names the classes is told of no other file that does.
+    assert not any("names of classes" in note for note in named.notes)
 
 
 @pytest.mark.parametrize(
