@@ -111,7 +111,7 @@ def test_a_dataset_that_is_there_is_replaced_by_an_argument_or_an_option(
 
 
 def test_a_missing_column_is_named_by_its_argument_or_its_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "t.csv").write_text("photo,kind\na.png,b\n")
+    (tmp_path / "t.csv").write_text("photo,kind\na,b\n")
     table, packed = str(tmp_path / "t.csv"), str(tmp_path / "packed")
     python, command = both_messages(lambda: kseq.pack(table, packed), ["pack", table, packed], ValueError, capsys)
     assert python.endswith("its columns are photo, kind: name it by kseq.Columns(image=)")

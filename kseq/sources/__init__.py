@@ -9,8 +9,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`; `object_cells`), `celeba`,
   `imagenet`, `benchmarks` (other well-known collections, by `benchmark_lists`).
 - Boxes: `coco`, `coco_folder` (several of its files), `cvat` (and `cvat_tracks`), `dota`, `labelme`, `labelstudio`, `via`
-  (and `via3`), `voc`, `yolo`, `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in
-  `tool_dialects`).
+  (and `via3`), `voc`, `yolo`, `run_length_tables` (CSV files of masks), `box_tables` (CSV files of boxes, in
+  `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
 - Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet` (and
   `described_columns`), `lmdb_files` (and `caffe_datum`).
 - Pixels: `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `pixel_rows` (CSV files of pixels, in

@@ -60,6 +60,7 @@ __all__ = [
     "AnnotatedSource",
     "FoundObject",
     "check_box",
+    "find_image",
     "unused_outlines",
 ]
 
@@ -213,10 +214,18 @@ def _found(root: str, image: AnnotatedImage, folders: Sequence[str], written: Se
     if not may_be_path(image.segments):
         reason = image.rejection or "has a PNG of segments with a path that no file can have"
         return image._replace(segments="", rejection=reason)
-    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path, folders, written))
+    return image if image.rejection or not image.path else image._replace(path=find_image(root, image.path, folders, written))
 
 
-def _find(root: str, path: str, folders: Sequence[str], written: Set[str]) -> str:
+def find_image(root: str, path: str, folders: Sequence[str], written: Set[str]) -> str:
+    """The path below the root at which a file lies that annotations name; the name, where none does.
+
+    Args:
+        root: The folder or URL.
+        path: The name.
+        folders: Where files are looked for that are not at their paths.
+        written: All names: a file that another stands for is not taken.
+    """
     if is_url(path) or is_url(root):
         return path.replace("\\", "/")
     plain = path.replace("\\", "/")

@@ -36,6 +36,9 @@ _MAPS = re.compile(r"(?<![a-z])(depths?(_?maps?)?|disparit(y|ies)|heat_?maps?)(?
 # What names of masks and of their images end in.
 _ENDS = re.compile(r"[_-]?(mask|segmentation|seg|gt|labels?|lab|l|depth|disparity|heatmap|image|img|input|rgb|sat)$")
 
+# The first line of a table, with names of columns.
+_NAMES = re.compile(r"(image|file|path|img)[\w ]*[,;\t|][\w ]+", re.IGNORECASE)
+
 # Folders of images that belong to those of another, in lower case.
 _PAIRS = (
     ("input", "target"),
@@ -48,6 +51,8 @@ _PAIRS = (
     ("lq", "gt"),
     ("before", "after"),
 )
+# What names of images of lower resolution end in.
+_SCALE = re.compile(r"(?<=\d)x\d$")
 # How many pairs of images are opened.
 _OPENED = 8
 
@@ -107,7 +112,8 @@ def _table_way_out(role: str) -> str:
 
 def _tables(listing: Listing) -> list[str]:
     """The tables, those of what is to be found last, as Kaggle's competitions have them too."""
-    tables = listing.ending(".csv", ".tsv", ".jsonl")
+    texts = [name for name in listing.ending(".txt")[:_OPENED] if _NAMES.match(listing.head(name))]
+    tables = [*listing.ending(".csv", ".tsv", ".jsonl"), *texts]
     return sorted(tables, key=lambda name: re.search(r"submission|test", name, re.IGNORECASE) is not None)
 
 
@@ -145,9 +151,9 @@ def _find_any_table(listing: Listing) -> Beside | None:
 def _table_call(listing: Listing, table: str, root: str) -> str:
     if not listing.is_folder:
         return f"unpack it, and pack the table ({spelled('root')} says where the images are)"
-    return spelled_call(
-        "pack", os.path.join(listing.path, table), "DATASET", root=os.path.normpath(os.path.join(listing.path, root))
-    )
+    csv = {"source_format": "csv"} if table.lower().endswith(".txt") else {}
+    place = os.path.normpath(os.path.join(listing.path, root))
+    return spelled_call("pack", os.path.join(listing.path, table), "DATASET", root=place, **csv)
 
 
 def _cells(text: str) -> dict[str, str]:
@@ -203,14 +209,17 @@ def _are_structure(listing: Listing, folders: set[tuple[str, ...]]) -> bool:
 
 def _find_pairs(listing: Listing) -> Beside | None:
     """Two folders of images that belong together, by their names and those of the images."""
-    called = {folder.rpartition("/")[2].lower() for folder in listing.image_folders}
-    if len(called) != 2 or not any(called == set(pair) for pair in _PAIRS):
+    if len(listing.image_folders) != 2:
         return None
     by_folder: dict[str, dict[str, str]] = {}
     for image in listing.images:
-        by_folder.setdefault(folder_of(image).rpartition("/")[2].lower(), {})[stem_of(image)] = image
+        by_folder.setdefault(folder_of(image).lower(), {})[_SCALE.sub("", stem_of(image))] = image
     for pair in _PAIRS:
-        first, second = (by_folder.get(name, {}) for name in pair)
+        words = [rf"(?<![a-z]){word}(?![a-z])" for word in pair]
+        called = [[folder for folder in by_folder if re.search(word, folder)] for word in words]
+        if [len(folders) for folders in called] != [1, 1]:
+            continue
+        first, second = (by_folder[folder] for (folder,) in called)
         shared = sorted(first.keys() & second.keys())
         # Numbers from 0 on are names of images of classes as well: those of pairs are the same on both sides.
         if len(by_folder) != 2 or 2 * len(shared) <= max(len(first), len(second)):
@@ -223,7 +232,7 @@ def _find_pairs(listing: Listing) -> Beside | None:
             f"list both in a table with the columns image and target: {table} with {given}; if they are classes, nothing is to "
             "be done"
         )
-        return Beside("pairs of images", f"{pair[1]}/", way_out, listing.has_no_class)
+        return Beside("pairs of images", f"{called[1][0]}/", way_out, listing.has_no_class)
     return None
 
 
@@ -252,6 +261,10 @@ def _find_annotations(listing: Listing) -> Beside | None:
     files = listing.ending(".json", ".odgt", ".mat", ".pkl")
     if not files or not (listing.has_no_class or len(_folders(listing)) == 1):
         return None
+    text = listing.head(files[0]).lstrip()
+    if text.startswith("[") and listing.is_folder and any(f"{stem_of(image)}." in text for image in listing.images):
+        call = spelled_call("pack", os.path.join(listing.path, files[0]), "DATASET", source_format="jsonl")
+        return Beside("images and a list of them", files[0], call, listing.has_no_class)
     table = spelled_call("pack", "table.csv", "DATASET", root=listing.path)
     columns = "image,label, or image,xmin,ymin,xmax,ymax,class"
     way_out = f"list them in a table ({columns}): {table}"

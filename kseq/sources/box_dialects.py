@@ -137,6 +137,18 @@ def _read_retinanet(_: Mapping[str, str], cells: Sequence[str]) -> BoxRow:
     return BoxRow(image, name, check_box(corners, "its corners")) if any(cells[1:]) else BoxRow(image)
 
 
+def _is_makesense(lines: _Lines) -> bool:
+    cells = lines.names
+    return len(cells) == 8 and cells[5].lower().endswith(IMAGE_SUFFIXES) and all(map(_is_number, (*cells[1:5], *cells[6:])))
+
+
+def _read_makesense(_: Mapping[str, str], cells: Sequence[str]) -> BoxRow:
+    name, x, y, width, height, image, *sides = cells
+    left, top, across, down = check_box((x, y, width, height), "its box")
+    size = (int(sides[1]), int(sides[0])) if len(sides) == 2 and all(map(str.isdecimal, sides)) else None
+    return BoxRow(image, name, [left, top, left + across, top + down], size=size)
+
+
 def _is_automl(lines: _Lines) -> bool:
     cells = lines.names
     has_set = cells[0].lower() in _SETS and len(cells) > 2 and cells[1].lower().endswith(IMAGE_SUFFIXES)
@@ -175,6 +187,12 @@ _DIALECTS = (
         note="its column BoxesString is taken for x1 y1 x2 y2; x1 y1 ...",
     ),
     BoxDialect(_is_retinanet, _read_retinanet, has_names=False, note="is taken for RetinaNet's: path, x1, y1, x2, y2, class"),
+    BoxDialect(
+        _is_makesense,
+        _read_makesense,
+        has_names=False,
+        note="is taken for MakeSense's: class, x, y, width, height, image, and its size",
+    ),
     BoxDialect(
         _is_automl,
         _read_automl,

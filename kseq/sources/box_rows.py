@@ -48,6 +48,7 @@ _CORNERS = (
     ("startx", "starty", "endx", "endy"),
     ("xstart", "ystart", "xend", "yend"),
     ("x0", "y0", "x1", "y1"),
+    ("upperleftcornerx", "upperleftcornery", "lowerrightcornerx", "lowerrightcornery"),
 )
 _SIZES = (
     ("x", "y", "w", "h"),
@@ -74,7 +75,7 @@ _BEFORE = ("", "bbox", "box", "boundingbox", "roi")
 _IMAGE_SIZES = (("height", "width"), ("imageheight", "imagewidth"), ("imgheight", "imgwidth"), ("imgh", "imgw"))
 # What tools call the images and the classes of such tables, besides the usual names.
 _IMAGES = ("image", "filename", "image_id", "imageid", "path", "image_path", "file", "file_name", "image_name", "img")
-_LABELS = ("class", "label", "class_name", "category", "labelname", "name", "class_id", "label_name")
+_LABELS = ("class", "label", "class_name", "category", "labelname", "name", "class_id", "label_name", "annotation_tag")
 # Columns of the samples of such a table that are no columns of the file.
 _BOXES, _BOX_LABELS = "(boxes)", "(box labels)"
 

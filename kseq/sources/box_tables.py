@@ -8,6 +8,7 @@ The rules, besides those of `kseq/sources/annotated_images.py`:
 - A column `bbox` of `[x, y, width, height]` in pixels, a row for each box (Kaggle's wheat): a line says that it is read so.
 - A column `BoxesString` of `x1 y1 x2 y2` with semicolons between boxes, or `no_box` (the wheat detection of 2021).
 - RetinaNet's, without names of columns: path, x1, y1, x2, y2, class; a row without corners is an image without a box.
+- MakeSense's, without names of columns: class, x, y, width, height, path, and width and height of the image.
 - Google AutoML's, without names of columns: set, path, class, and corners in shares. The set is TRAIN, VALIDATION or TEST, or
   UNASSIGNED; a row of a set, a path and a class alone is an image with a label.
 - Rows of one image are one sample, in the place of the first. A row that makes no sense rejects its image.

@@ -116,6 +116,7 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
             f"{tree.root}: holds no class folder{_other_contents(tree)}, expected is {tree.root}/CLASS/IMAGE or "
             f"{tree.root}/train/CLASS/IMAGE"
         )
+    notes = (*notes, *_classes_like_splits(tree, splits))
     class_order = _order_classes(tree.root, sort_class_names(found), given)
     return ClassFolders(folders, outside, class_order, notes, has_inner_splits)
 
@@ -124,6 +125,15 @@ def _unused(tree: Tree, levels: Sequence[Entry]) -> str:
     """Which folders beside the top are not used."""
     names = [entry.name for level in levels for entry in tree.folders(level) if _holds_annotations(tree, entry)]
     return f"; {', '.join(names)} beside it {'holds' if len(names) == 1 else 'hold'} no image, and is not used" if names else ""
+
+
+def _classes_like_splits(tree: Tree, splits: Iterable[tuple[str | None, Entry]]) -> Iterator[str]:
+    """What to say of a class that is called like the split that it lies in: images without classes, most likely."""
+    for split, folder in splits:
+        for entry in tree.folders(folder):
+            if split is not None and loose_folder_split(entry.name) == split:
+                left_out = spelled("without_class", [entry.name])
+                yield f"{entry.path} is packed as a class, and is called like its split: {left_out} leaves it out"
 
 
 def _clutter(class_names: Iterable[str]) -> Iterator[str]:
@@ -196,7 +206,7 @@ def _find_splits(tree: Tree, top: Entry, *, has_classes: bool) -> list[tuple[str
     if not with_classes:
         raise SourceError(
             f"{os.path.join(tree.root, named[0][0].path)}: holds no class folder, expected is {tree.root}/train/CLASS/IMAGE; "
-            f"{spelled('columns.label', '')} packs images without classes"
+            f"{spelled('columns.label', '')} packs images without classes, a table with image,label those whose names say them"
         )
     if len({split for _, split in named}) < len(named):
         raise SourceError(f"{tree.root}: two of its folders mean the same split: {names}: make one of them, or move one away")
@@ -259,8 +269,9 @@ def _other_contents(tree: Tree) -> str:
     if packed:
         call = spelled_call("pack", os.path.join(tree.root, packed[0]), "DATASET")
         return (
-            f" (but {counted(len(packed), 'file of arrays', 'files of arrays')}: {call} packs one; images and labels in two: "
-            "kseq.pack((images, labels), ...))"
+            f" (but {counted(len(packed), 'file of arrays', 'files of arrays')}: {call} packs one, with "
+            f"{spelled('columns.label', '')} if it has images alone; of images and labels in two files, "
+            "kseq.pack((images, labels), ...) takes the arrays)"
         )
     num_images = sum(map(is_named_like_image, entries))
     if not num_images:

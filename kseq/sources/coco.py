@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import ImageError, SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
 from kseq.sources.base import Source
 from kseq.sources.coco_keypoints import find_keypoints, read_points
@@ -157,6 +158,16 @@ def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
         raise SourceError(
             f"{path}: is COCO-Text (imgs, anns): list its boxes in a table: image,xmin,ymin,xmax,ymax,class, and {table}"
         )
+    if missing and any("caption" in entry for entry in _objects(lists.get("annotations"))):
+        raise SourceError(
+            f"{path}: has captions (of COCO): list them in a table with the columns image and caption: "
+            f"{spelled_call('pack', 'table.csv', 'DATASET')} with {spelled('columns', label='', text='caption')}"
+        )
+    if missing and lists and all(str(name).lower().endswith(IMAGE_SUFFIXES) for name in lists):
+        raise SourceError(
+            f"{path}: is an object of names of images: list them in a table with the columns image and label: "
+            f"{spelled_call('pack', 'table.csv', 'DATASET')}"
+        )
     if missing:
         records = "a list of objects with image and label"
         raise SourceError(
@@ -164,6 +175,10 @@ def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
             f"{spelled('source_format', 'jsonl')} packs {records}"
         )
     return lists
+
+
+def _objects(entries: Any) -> list[dict[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _order(category: Mapping[str, Any]) -> tuple[int, int, str]:

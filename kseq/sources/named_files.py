@@ -95,15 +95,22 @@ class NamedFiles:
                         sizes[row], rejections[row] = self._sizes.inspect(found)
         return paths, sizes, rejections
 
-    def is_there(self, cell: Any) -> bool:
-        """Whether a cell names a file, in whichever way that is found; none is counted."""
-        name = b"" if isinstance(cell, (list, dict)) else path_bytes(str(cell))
+    def is_there(self, cell: Any, *, in_folders: bool) -> bool:
+        """Whether a cell names a file, in whichever way that is found, also in the folders below or not; none is counted."""
+        try:
+            name = b"" if isinstance(cell, (list, dict)) else path_bytes(str(cell))
+        except UnicodeEncodeError:
+            # JSON may hold what no name of a file has.
+            return False
         if not name or b"\0" in name or len(name) > _LONGEST or not self._is_local or is_url(name):
             return False
-        counted, examples = Counter(self.found_otherwise), dict(self._examples)
+        counted, examples, below = Counter(self.found_otherwise), dict(self._examples), self._below
+        # All folders are listed for a name that is found nowhere else.
+        self._below = below if in_folders else {}
         path = name if self._suffix is None or name.lower().endswith(self._suffix.lower()) else name + self._suffix
         found, _ = self._find(path)
         self.found_otherwise, self._examples = counted, examples
+        self._below = self._below if in_folders else below
         return found is not None and os.path.isfile(os.path.join(self._root, found))
 
     def _find(self, path: bytes) -> tuple[bytes | None, str | None]:

@@ -12,13 +12,14 @@ The rules:
 from __future__ import annotations
 
 import os
+import re
 
 from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import Source
-from kseq.sources.class_names import is_no_class_name
+from kseq.sources.class_names import is_no_class_name, is_structure_name
 from kseq.sources.layouts import COCO_NAME, find_layout
 from kseq.sources.listing import list_folder
 from kseq.sources.split_names import folder_split
@@ -37,7 +38,7 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         source_format: Packs the folders as classes.
     """
     class_names = source.class_names
-    if not class_names or not all(map(is_no_class_name, class_names)):
+    if not class_names or not all(map(_is_part, class_names)):
         return
     stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
     for image in source.images:
@@ -47,6 +48,8 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
             stems[image.label].add(stem)
     sizes = list(map(len, stems.values()))
     num_shared = sum(sizes) - len(set.union(*stems.values()))
+    if min(sizes) > 0 and not all(map(is_no_class_name, class_names)):
+        return
     if len(sizes) > 1 and min(sizes) > 0 and 2 * num_shared <= min(sizes):
         return
     is_folder = os.path.isdir(path)
@@ -67,6 +70,11 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         f"{path}: its folders ({', '.join(class_names[:5])}) are called like no class, and what lies in them is of no known "
         f"layout: {way_out}; {spelled('source_format', source_format)} packs them as classes"
     )
+
+
+def _is_part(name: str) -> bool:
+    """Whether a folder is called like no class, or has a word in its name that is."""
+    return is_no_class_name(name) or is_structure_name(name) or any(map(is_no_class_name, re.split(r"[\W_]+", name)))
 
 
 def _holds_folders(folder: str) -> bool:

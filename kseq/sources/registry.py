@@ -39,6 +39,8 @@ from kseq.sources.no_classes import describe_around, refuse_no_classes
 from kseq.sources.object_pngs import OBJECT_PNGS
 from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS
+from kseq.sources.run_length_tables import RUN_LENGTHS
+from kseq.sources.side_files import CLASS_ORDER
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
@@ -64,6 +66,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     IMAGENET,
     TOOL_JSON,
     VIA,
+    RUN_LENGTHS,
     BOX_TABLE,
     LABELSTUDIO,
     CSV,
@@ -162,6 +165,9 @@ def open_source(
     layout = find_layout(listing) if chosen in (FOLDER, ZIP) and listing is not None and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
+    if layout is not None and class_names is not None and layout.name.startswith(CLASS_ORDER):
+        # Somebody has said which classes there are.
+        layout = None
     request = SourceRequest(
         path=path,
         columns=columns,

@@ -14,8 +14,10 @@ from kseq.sources.class_names import sort_class_names
 from kseq.sources.listing import Listing
 from kseq.sources.split_names import folder_split
 
-__all__ = ["find_side_file"]
+__all__ = ["CLASS_ORDER", "find_side_file"]
 
+CLASS_ORDER = "names of classes"
+"""What a file with names of classes is called."""
 _TEXTS = re.compile(r"(?P<stem>.+)\.(txt|csv|tsv|json|jsonl|lst|list|ya?ml|names)", re.IGNORECASE)
 _SPLITS = re.compile(
     r"(train|test|val)?_?(splits?|folds?|partition|indices|split_?indices)|train_?test_?split|trainval", re.IGNORECASE
@@ -53,8 +55,8 @@ def _describe_classes(text: str, folders: set[str]) -> tuple[str, str] | None:
     if not listed or listed == sort_class_names(folders & set(listed)):
         return None
     if set(listed) <= folders and len(listed) <= _MOST_NAMED:
-        return "names of classes in another order", f"{spelled('class_names', listed)} takes their order"
+        return f"{CLASS_ORDER} in another order", f"{spelled('class_names', listed)} takes their order"
     return (
-        "names of classes",
+        CLASS_ORDER,
         f"{spelled('class_names')} says the order of classes, {spelled_call('rename_class')} gives other names",
     )

@@ -65,7 +65,8 @@ def split_of_path(path: str) -> str | None:
 
 def is_split_column(name: str) -> bool:
     """Whether a column that is called so may say the splits of samples."""
-    return (_COLUMNS.fullmatch(name) or _MARKS.fullmatch(name)) is not None
+    plain = re.sub(r"[ -]+", "_", name.strip())
+    return (_COLUMNS.fullmatch(plain) or _MARKS.fullmatch(plain)) is not None
 
 
 def describe_unused_split(column: str, cells: Iterable[Any]) -> str | None:

@@ -37,6 +37,7 @@ ONE_HOT = "(one-hot)"
 
 _IMAGES = re.compile(r"(image|img|photo|picture|file)[ _-]?(id|names?|index|key|file)|images?|imgs?|filenames?", re.IGNORECASE)
 _TEXTS = re.compile(r"text|captions?|prompts?|descriptions?|sentences?|transcription", re.IGNORECASE)
+_LIKELY = re.compile(r"labels?|targets?|class|categor|species|breed|diagnosis|tags?|findings?", re.IGNORECASE)
 _INDEX = re.compile(r"|unnamed: 0|index|#", re.IGNORECASE)
 _RUN_LENGTHS = re.compile(r"\d+ \d+( \d+ \d+)*")
 _LOOKED_AT = 50
@@ -116,8 +117,13 @@ def tell_columns(path: str, table: Table, columns: Columns, files: NamedFiles) -
 def _find_images(head: Mapping[str, Sequence[Any]], files: NamedFiles) -> str | None:
     """The column that names the images; None if none seems to."""
     filled = {name: cells for name, cells in head.items() if cells}
-    there = (name for name, cells in filled.items() if 2 * sum(map(files.is_there, cells)) > len(cells))
-    like_images = (name for name, cells in filled.items() if all(str(cell).lower().endswith(IMAGE_SUFFIXES) for cell in cells))
+    there = (
+        name
+        for in_folders in (False, True)
+        for name, cells in filled.items()
+        if 2 * sum(files.is_there(cell, in_folders=in_folders) for cell in cells) > len(cells)
+    )
+    like_images = (name for name, cells in filled.items() if _names_images(cells))
     return next(chain(there, like_images, filter(_IMAGES.fullmatch, filled)), None)
 
 
@@ -185,7 +191,13 @@ def _is_label(name: str, cells: Sequence[Any]) -> bool:
     """Whether cells look like classes: words or whole numbers, some of them again."""
     texts = [str(cell).strip() for cell in cells if not isinstance(cell, (list, dict))]
     are_whole = all(map(WHOLE_NUMBER.fullmatch, texts))
+    if _names_images(cells):
+        return False
     return 1 <= len(set(texts)) < len(texts) == len(cells) and (_has_words(cells) or are_whole) and not _TEXTS.fullmatch(name)
+
+
+def _names_images(cells: Sequence[Any]) -> bool:
+    return all(str(cell).lower().endswith(IMAGE_SUFFIXES) for cell in cells)
 
 
 def _has_words(cells: Sequence[Any]) -> bool:
@@ -196,6 +208,8 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
     """The options that pack columns as what their cells look like, for a refusal; empty if they look like nothing known."""
     head = {name: [cell for cell in islice(cells, _LOOKED_AT) if not is_missing(cell)] for name, cells in columns.items()}
     names = [name for name in head if head[name]]
+    # The first few are shown.
+    names.sort(key=lambda name: _LIKELY.search(name) is None)
     marks = [name for name in names if all(_mark(cell) is not None for cell in head[name])]
     proposals = []
     for name in names:
@@ -207,11 +221,18 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
             return f"; {name} holds run lengths of masks: draw each as a PNG, and list them in a column mask: {masks}"
         if _TEXTS.fullmatch(name):
             proposals.append(f"{spelled('columns', label='', text=name)} packs text")
+        elif _names_images(cells):
+            proposals.append(f"{spelled('columns', label='', mask=name)} packs masks")
         elif any(isinstance(parse_cell(cell), list) for cell in cells):
             proposals.append(f"{spelled('columns', label='', targets={'tags': name})} packs what {name} lists")
-        elif _has_words(cells) and (_is_label(name, cells) or len(names) == 1) and not name.lower().endswith("id"):
+        elif (
+            (_has_words(cells) or _LIKELY.search(name))
+            and (_is_label(name, cells) or len(names) == 1)
+            and not name.lower().endswith("id")
+        ):
             proposals.append(f"{spelled('columns.label', name)} packs classes")
-    if len(names) == 1 and _has_words(head[names[0]]) and not _TEXTS.fullmatch(names[0]):
+    is_lone = len(names) == 1 and _has_words(head[names[0]])
+    if is_lone and not (_TEXTS.fullmatch(names[0]) or _names_images(head[names[0]])):
         proposals.append(f"{spelled('columns', label='', targets={'tags': names[0]})} packs several labels")
     numbers = list(marks) if len(marks) > 1 else [name for name in names if all(map(_is_number, head[name]))]
     if numbers:

@@ -20,6 +20,7 @@ _TABLE = "list its images in a table: {columns}, and " + "{call}"
 _BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
 _CLASSES = "image,label"
 _MASKS = "image,mask"
+_TEXTS = "image,text"
 
 
 class _Tool(NamedTuple):
@@ -60,7 +61,9 @@ _TOOLS = (
     _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS, is_image=True),
     _Tool("images and masks", r"_mask\.png", None, _MASKS, is_image=True),
+    _Tool("VisDrone", r"(^|/)annotations/[^/]+\.txt", r"^\d+,\d+,\d+,\d+,[01],\d+,-?\d,\d,?\s*$", _BOXES),
     _Tool("a list of paths and labels", r"\.txt", rf"^\S+{IMAGE_END}[ \t]+\d+\s*$", _CLASSES),
+    _Tool("a list of paths and texts", r"\.txt", rf"\A\S+{IMAGE_END}[ \t,]+\S", _TEXTS),
 )
 _OPENED = 3
 
@@ -129,7 +132,8 @@ def find_tool(listing: Listing) -> tuple[str, str, str] | None:
     for tool in _TOOLS:
         file = _telling_file(listing, tool)
         if file is not None:
-            roles = "" if tool.columns != _MASKS else f" with {spelled('columns.mask', 'mask')} {spelled('columns.label', '')}"
+            given = {_MASKS: spelled("columns", mask="mask", label=""), _TEXTS: spelled("columns", label="", text="text")}
+            roles = f" with {given[tool.columns]}" if tool.columns in given else ""
             call = spelled_call("pack", "table.csv", "DATASET", root=listing.path) + roles
             return tool.name, file, _TABLE.format(columns=tool.columns, call=call)
     return None

@@ -32,7 +32,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -45,7 +45,7 @@ from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.class_folders import ClassFolders, find_class_folders
 from kseq.sources.class_names import folder_class_name
-from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
+from kseq.sources.column_roles import Columns, find_columns, find_usual, pixel_columns, used_columns, value_columns
 from kseq.sources.compressed import Unpacked, Unpacker
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
@@ -128,7 +128,9 @@ class WebDatasetSource(Source):
         if _ANY_IMAGE not in names and set(names) & _TARS and os.path.isfile(path):
             raise SourceError(f"{path}: holds tars: {unpack_command(path)}")
         usual = {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)}
-        columns = find_columns(columns, path, names, usual, hint=_hint(path, names))
+        columns = find_columns(
+            columns, path, names, usual, hint=_hint(path, names, next(iter(map(reader.json, islice(samples, 1))), None))
+        )
         pixels, asked = pixel_columns(columns), value_columns(columns)
         cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
         rows, unused = iter(samples), Counter[str]()
@@ -238,8 +240,11 @@ def _tar_classes(names: Sequence[str], samples: Iterable[TarSample]) -> tuple[st
     return tuple(map(folder_class_name, stems))
 
 
-def _hint(path: str, names: Sequence[str]) -> str:
-    """What packs tars without labels."""
+def _hint(path: str, names: Sequence[str], json_values: Mapping[str, Any] | None) -> str:
+    """What packs tars without labels; `json_values` are those in the json file of the first sample."""
+    of_json = find_usual("label", list(json_values or ()))
+    if of_json:
+        return f"; {spelled('columns.label', _JSON + of_json[0])} packs classes"
     text = f"; {spelled('columns', label='', text='txt')} packs text" if "txt" in names else ""
     if _ANNOTATIONS & set(names) and os.path.isfile(path):
         return f"{text}; if an annotation tool wrote it, {unpack_command(path)}"

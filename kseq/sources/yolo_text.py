@@ -252,6 +252,10 @@ def _count_outline(numbers: list[float], counts: ObjectCounts) -> None:
     counts.like_poses += bool(seen) and all(abs(px - x) <= width / 2 and abs(py - y) <= height / 2 for px, py in seen)
 
 
+# Of VisDrone: a box in pixels, and four marks.
+_OF_EIGHT = re.compile(r"\d+(,-?\d+){7},?")
+
+
 def looks_like_boxes(text: str) -> bool:
     """Whether one of the first two lines of a text that are not blank might be meant as one of YOLO's.
 
@@ -263,6 +267,8 @@ def looks_like_boxes(text: str) -> bool:
 
 
 def _looks_like_object(line: str) -> bool:
+    if _OF_EIGHT.fullmatch(line.strip()):
+        return False
     first, *others = [word for word in re.split(r"[\s,;]+", line) if word] or [""]
     if len(others) < _NUMBERS_OF_A_BOX - 1 or not all(map(_is_number, others)):
         return False

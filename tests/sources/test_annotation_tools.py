@@ -478,6 +478,20 @@ def test_boxes_of_a_turned_photo_whose_annotation_says_no_size_are_told(
     assert any("upright" in note for note in report.image_notes) == is_told
 
 
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ({"images": [], "annotations": [{"image_id": 1, "caption": "a cat"}]}, ("text='caption'",)),
+        ({"0.png": "cat", "1.png": "dog"}, ("label", "table.csv")),
+        ({"imgs": {}, "anns": {}, "cats": {}}, ("COCO-Text", "table.csv")),
+    ],
+)
+def test_json_that_is_no_detection_file_names_the_way_out(tmp_path: Path, content: Any, parts: tuple[str, ...]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with raises(SourceError, tmp_path / "a.json", *parts):
+        pack(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("is_folder", [False, True])
 @pytest.mark.parametrize("has_several", [False, True])
 def test_categories_of_coco_that_say_no_place_are_labels(tmp_path: Path, is_folder: bool, has_several: bool) -> None:

@@ -263,3 +263,31 @@ def test_a_folder_of_arrays_names_the_call_that_packs_it(tmp_path: Path) -> None
     (tmp_path / "in").mkdir()
     path = write_npy(tmp_path / "in", images=X, labels=Y)
     assert_says(refusal(tmp_path / "in", tmp_path / "packed"), repr(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "parts"),
+    [
+        ({"x": X}, ("kseq.pack((images, labels)",)),
+        ({"images": X, "kind": Y, "ra": Y / 2}, ("label='kind'",)),
+        ({"images": X, "ans": Y}, None),
+        ({"arr_0": X, "arr_1": Y}, None),
+        ({"arr_0": X, "arr_1": Y, "arr_2": X}, ("arr_0, arr_1, arr_2",)),
+    ],
+)
+def test_arrays_of_unusual_names_are_taken_or_named(
+    tmp_path: Path, arrays: dict[str, np.ndarray], parts: tuple[str, ...] | None
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]  # numpy takes arrays by any name
+    if parts is None:
+        report = kseq.pack(tmp_path / "a.npz", tmp_path / "out", workers=0)
+        assert report.num_samples == len(X)
+    else:
+        assert_says(refusal(tmp_path / "a.npz", tmp_path / "out"), *parts)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "b.h5"])
+def test_a_folder_of_files_of_arrays_names_them(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"x")
+    assert_says(refusal(tmp_path / "in", tmp_path / "out"), f"kseq.pack('{tmp_path / 'in' / name}', 'DATASET')")

@@ -11,6 +11,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import SourceError
+from kseq.sources.registry import choose_format
 from tests.helpers.messages import assert_says, raises
 
 NAMES = ["5_o_Clock_Shadow", "Male", "Young", "Bald"]
@@ -45,6 +46,12 @@ def write(root: Path, images: str, lists: str = "", parts: str = "", *, csv: boo
 
 def pack(source: Path, target: Path, **options: Any) -> kseq.PackReport:
     return kseq.pack(source, target, workers=0, **options)
+
+
+def test_a_list_of_splits_of_another_collection_is_none_of_celeba(tmp_path: Path) -> None:
+    for text in ("3\nimage_name  evaluation_status\nimg/a.jpg train\n", "000001.jpg 0\n", "image_id,partition\n000001.jpg,2\n"):
+        (tmp_path / "list_eval_partition.txt").write_text(text)
+        assert (choose_format(str(tmp_path), None).name == "celeba") == ("train" not in text)
 
 
 @pytest.mark.parametrize(

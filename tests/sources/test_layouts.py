@@ -115,6 +115,9 @@ def test_files_beside_classes_that_name_splits_or_classes_are_noted(
     assert (report.class_names, len(report.notes)) == (("cat", "dog"), bool(parts))
     if parts:
         assert_says(report.notes[0], *parts)
+    named = kseq.pack(tmp_path / "in", tmp_path / "named", class_names=["dog", "cat"], workers=0)
+    # Whoever names the classes is told of no other file that does.
+    assert not any("names of classes" in note for note in named.notes)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +183,12 @@ def test_a_folder_of_classes_beside_annotations_is_the_top(tmp_path: Path, names
     report = kseq.pack(zipped(source) if is_zip else source, tmp_path / "out", workers=0)
     assert report.class_names == ("cat", "dog")
     assert_says(report.notes[0], inner, other)
+
+
+def test_classes_that_are_copies_of_others_by_their_names_are_told(tmp_path: Path) -> None:
+    names = ("cat/0.png", "cat copy/1.png", "dog/2.png", "dog (1)/3.png", "Hard copy/4.png")
+    report = kseq.pack(write(tmp_path / "in", _names(*names)), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), "'cat' and 'cat copy'", 1)
 
 
 def test_classes_that_are_called_like_none_and_share_few_names_are_classes(tmp_path: Path) -> None:
@@ -313,6 +322,25 @@ def test_a_table_that_names_the_images_of_classes_is_a_note(tmp_path: Path, file
 def test_masks_under_the_names_that_collections_give_them_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     source = write(tmp_path / "in", _names(*names))
     with raises(SourceError, source, "mask='mask'"):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        ({"HR/0001.png": None, "LR_x2/0001x2.png": None}, ("hr/", "target")),
+        ({"train/cat/0.png": None, "test/unseen_test/1.png": None, "test/cat/1.png": None}, ("without_class=['unseen_test']",)),
+        ({"cat/0.png": None, "d.json": '[{"image": "0.png", "label": "x"}]'}, ("d.json", "source_format='jsonl'", "'cat'")),
+    ],
+)
+def test_folders_that_may_be_no_classes_are_told(tmp_path: Path, files: dict[str, str | None], parts: tuple[str, ...]) -> None:
+    report = kseq.pack(write(tmp_path / "in", dict(files)), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), *parts)
+
+
+def test_a_text_with_names_of_columns_is_a_table_of_its_images(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"Images/a.png": None, "captions.txt": "image,caption\na.png,A cat .\n"})
+    with raises(SourceError, f"kseq.pack('{source}/captions.txt', 'DATASET', root='{source}/Images', source_format='csv')"):
         kseq.pack(source, tmp_path / "out", workers=0)
 
 

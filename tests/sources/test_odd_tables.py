@@ -387,6 +387,7 @@ BOX_COLUMNS = {
     "image_name,x-min,y-min,x-max,y-max,label_name": "10,20,40,60",
     "Filename,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId": "10,20,40,60",
     "image,startX,startY,endX,endY,label": "10,20,40,60",
+    "Filename,Upper left corner X,Upper left corner Y,Lower right corner X,Lower right corner Y,Annotation tag": "10,20,40,60",
     "image,x_center,y_center,width,height,label": "25,40,30,40",
     "path,cx,cy,w,h,label": ".25,.4,.3,.4",
     "image,xmin,ymin,xmax,ymax,label": ".1,.2,.4,.6",

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -69,7 +70,8 @@ def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: P
         ("image,caption", ("a cat", "a dog"), ("text='caption'",)),
         ("image,tags", ("haze primary", "clear"), ("label='tags'", "targets={'tags': 'tags'}")),
         ("image,age", ("3.5", "4"), ("targets=['age']",)),
-        ("ImageId,EncodedPixels", ("1 5 20 5", "7 1"), ("EncodedPixels", "mask='mask'")),
+        ("image,truth", ("m/0.png", "m/0.png"), ("mask='truth'",)),
+        ("image,ship_pixels", ("1 5 20 5", "7 1"), ("ship_pixels", "mask='mask'")),
     ],
 )
 def test_a_table_without_a_label_names_the_options_for_its_columns(
@@ -114,6 +116,45 @@ def test_a_column_is_told_as_annotations_by_its_name_and_its_cells(tmp_path: Pat
     table = numbered_table(tmp_path, "image,label,box_office,object_count,bbox_count", f"a,{cells}", f"b,{cells}")
     report = kseq.pack(table, tmp_path / "packed", workers=0)
     assert [re.search("box_office|bbox_count|object_count", note) is not None for note in report.notes] == [True] * is_told
+
+
+RUNS = "ImageId,EncodedPixels\n0.png,1 3 101 3\n0.png,9950 2\n1.png,\n2,-1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (RUNS, ["object", "object"]),
+        (RUNS.replace("ImageId,", "ImageId,ClassId,").replace(".png,", ".png,3,").replace("2,-1", "2,4,-1"), ["3", "3"]),
+        (RUNS.replace("ImageId", "Image_Label").replace("g,", "g_Fish,"), ["Fish", "Fish"]),
+    ],
+)
+def test_run_lengths_of_a_table_are_masks_and_the_boxes_around_them(tmp_path: Path, text: str, names: list[str]) -> None:
+    put_images(tmp_path, "0.png", "1.png", "2.png")
+    dataset, left_out = pack(put_table(tmp_path, text), columns=kseq.Columns(mask="instances"))
+    expected = np.zeros((100, 100), np.uint8)
+    expected[:3, :2], expected[49:51, 99] = 1, 2
+    np.testing.assert_array_equal(dataset[0]["instances"][:, :, 0], expected)
+    assert dataset[0]["boxes"].tolist() == [[0, 0, 2, 3], [99, 49, 100, 51]]
+    assert [dataset.class_names[label] for label in dataset[0]["labels"]] == names
+    assert (len(dataset), left_out, dataset[1]["boxes"].shape) == (3, {}, (0, 4))
+
+
+@pytest.mark.parametrize("runs", ["1 3 2 4", "9999 3", "1 3 7", "1 0"])
+def test_run_lengths_that_make_no_sense_reject_their_image(tmp_path: Path, runs: str) -> None:
+    put_images(tmp_path, "0.png", "1.png")
+    dataset, left_out = pack(put_table(tmp_path, f"ImageId,EncodedPixels\n0.png,5 6\n1.png,{runs}\n"))
+    assert (len(dataset), list(left_out)) == (1, ["1.png"])
+    message = refusal(put_table(tmp_path, "ImageId,EncodedPixels\ngone.png,5 6\n"), tmp_path / "out")
+    assert_says(message, "gone.png", "root=")
+
+
+def test_boxes_of_makesense_have_no_names_of_columns(tmp_path: Path) -> None:
+    put_images(tmp_path, "0.png", "1.png")
+    table = put_table(tmp_path, "cat,10,20,30,40,0.png,100,100\ndog,1,2,3,4,0.png,100,100\ncat,1,2,3,4,1.png,7,9\n")
+    dataset, left_out = pack(table)
+    assert dataset[0]["boxes"].tolist() == [[10, 20, 40, 60], [1, 2, 4, 6]]
+    assert_says(left_out["1.png"], 7, 9)
 
 
 def test_boxes_of_an_image_in_one_cell_are_read(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ class Packed:
         ("images/A.png", "labels/a.txt"),
         ("images/cafe\u0301.png", "labels/caf\u00e9.txt"),
         ("train/images/train.png", "train/labels/train.txt"),
+        ("images/a.png", "labels_yolo/a.txt"),
+        ("images/a.png", "yolo_labels/a.txt"),
+        ("images/a.png", "labels-yolo/a.txt"),
+        ("images/a.png", "labels_txt/a.txt"),
+        ("images/x/a.png", "ann/x/a.txt"),
+        ("images/a.png", "bboxes/a.txt"),
     ],
 )
 @pytest.mark.parametrize("is_zip", [False, True])
