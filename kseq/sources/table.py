@@ -33,7 +33,7 @@ from kseq.platforms.files import path_bytes
 from kseq.sources.arrow_files import open_arrow_file
 from kseq.sources.assemble import FoundBlock, assemble_blocks
 from kseq.sources.base import FileSource, SourceImage
-from kseq.sources.box_rows import find_box_columns
+from kseq.sources.box_rows import BoxRows, find_box_columns
 from kseq.sources.class_numbers import describe_ordered
 from kseq.sources.column_roles import (
     Columns,
@@ -47,7 +47,7 @@ from kseq.sources.column_roles import (
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.list_cells import is_missing
 from kseq.sources.named_files import NamedFiles, look_for
-from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.split_names import describe_unused_split, is_split_column
 from kseq.sources.split_tables import SPLIT, describe_unnamed, find_split_tables, open_split_tables
 from kseq.sources.spooled_column import SpooledColumn
@@ -97,18 +97,9 @@ class TableSource(FileSource):
         Raises:
             SourceError: If the file cannot be read as such a table, lacks a column, or no row can be packed.
         """
-        is_folder = os.path.isdir(path)
-        if is_folder:
-            table = open_split_tables(path, table_format, columns, is_below=root is None)
-            columns = columns if columns.split is not None else replace(columns, split=SPLIT)
-        else:
-            table = Table.open(path, table_format)
-        root = check_root(os.path.join(path, "") if is_folder else path, root)
+        table, columns, root = _open_table(path, table_format, columns, root)
         files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
-        box_rows = find_box_columns(columns, table.names)
-        if box_rows is not None and not _has_values(table, box_rows.corners):
-            tell(f"{path}: its columns {', '.join(box_rows.corners)} are empty: there are no boxes to pack")
-            box_rows = None
+        box_rows = _find_boxes(path, table, columns)
         told = tell_columns(path, table, columns if box_rows is None else box_rows.columns, files)
         known = [*table.names, *([ONE_HOT] if told.one_hot else [])]
         columns = find_columns(told.columns, path, known, hint=told.hint)
@@ -120,29 +111,45 @@ class TableSource(FileSource):
         unused = [name for name in table.names if columns.split is None and is_split_column(name) and name not in used]
         cells = told.read(table, list(dict.fromkeys([*used, *unused])), faults)
         notes = [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
-        notes += describe_unnamed(root, cells[image_columns(columns)[0]]) if is_folder else ()
-        if box_rows is None:
-            if class_names is None:
-                class_names = told.class_names or _ordered_classes(path, table_format, columns)
-            return cls.of_cells(
-                path,
-                root,
-                files,
-                columns,
-                cells,
-                faults,
-                class_names,
-                target_classes=told.target_classes,
-                storage_options=storage_options,
-                notes=[*notes, *_unused_annotations(path, table, columns)],
-            )
+        if os.path.isdir(path):
+            notes += describe_unnamed(root, cells[image_columns(columns)[0]])
+        if box_rows is not None:
+            source = cls._of_boxes(path, root, files, box_rows, columns, cells, faults, class_names)
+            return replace(source, storage_options=storage_options, notes=tuple(notes))
+        if class_names is None:
+            class_names = told.class_names or _ordered_classes(path, table_format, columns)
+        return cls.of_cells(
+            path,
+            root,
+            files,
+            columns,
+            cells,
+            faults,
+            class_names,
+            target_classes=told.target_classes,
+            storage_options=storage_options,
+            notes=[*notes, *_unused_annotations(path, table, columns)],
+        )
+
+    @classmethod
+    def _of_boxes(
+        cls,
+        path: str,
+        root: str,
+        files: NamedFiles,
+        box_rows: BoxRows,
+        columns: Columns,
+        cells: Mapping[str, SpooledColumn],
+        faults: SpooledColumn,
+        class_names: Sequence[str] | None,
+    ) -> TableSource:
+        """A source with a sample for each image that rows of boxes name; the arguments are those of `of_cells`."""
         rows = _NamedRows.find(files, [cells[name] for name in pixel_columns(columns)], faults)
         files.tell(path)
         firsts = rows.first_rows(files, len(image_columns(columns)))
         grouped = box_rows.group(path, columns, cells, firsts)
         assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows, grouped.sizes), class_names)
-        parts = (assembled.class_names, assembled.images, assembled.fields)
-        return cls(root, *parts, storage_options, box_facts=assembled.box_facts, notes=tuple(notes))
+        return cls(root, assembled.class_names, assembled.images, assembled.fields, box_facts=assembled.box_facts)
 
     @classmethod
     def of_cells(
@@ -220,6 +227,26 @@ class TableSource(FileSource):
             suffix=request.suffix,
             storage_options=request.storage_options,
         )
+
+
+def _open_table(path: str, table_format: str, columns: Columns, root: str | None) -> tuple[Table, Columns, str]:
+    """A table, or those of a folder as one; the columns, with that of its splits; and the folder that its paths are relative
+    to."""
+    if not os.path.isdir(path):
+        check_is_file(path, table_format)
+        return Table.open(path, table_format), columns, check_root(path, root)
+    table = open_split_tables(path, table_format, columns, is_below=root is None)
+    columns = columns if columns.split is not None else replace(columns, split=SPLIT)
+    return table, columns, check_root(os.path.join(path, ""), root)
+
+
+def _find_boxes(path: str, table: Table, columns: Columns) -> BoxRows | None:
+    """Which columns hold the corners of boxes; None if there are none, or all are empty."""
+    found = find_box_columns(columns, table.names)
+    if found is None or _has_values(table, found.corners):
+        return found
+    tell(f"{path}: its columns {', '.join(found.corners)} are empty: there are no boxes to pack")
+    return None
 
 
 def _ordered_classes(path: str, table_format: str, columns: Columns) -> list[str] | None:

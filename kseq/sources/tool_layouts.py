@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from itertools import islice
 from typing import NamedTuple
 
 from kseq.arguments import spelled, spelled_call
@@ -66,6 +65,8 @@ _TOOLS = (
     _Tool("a list of paths and texts", r"\.txt", rf"\A\S+{IMAGE_END}[ \t,]+\S", _TEXTS),
 )
 _OPENED = 3
+# Of the images one in so many is called like those of a tool, or more.
+_LEAST_SHARE = 10
 
 # Files that hold images and are not read, by their suffix.
 _FILES = {
@@ -141,12 +142,14 @@ def find_tool(listing: Listing) -> tuple[str, str, str] | None:
 
 def _telling_file(listing: Listing, tool: _Tool) -> str | None:
     """A file that tells a layout; None if none of the first that are called so does."""
-    name_of_file = re.compile(rf"({tool.file})$")
-    files = (name for name in (listing.images if tool.is_image else listing.others) if name_of_file.search(name))
+    names = listing.images if tool.is_image else listing.others
+    files = [name for name in names if re.search(rf"({tool.file})$", name)]
+    if not files or (tool.is_image and _LEAST_SHARE * len(files) < len(names)):
+        return None
     if tool.head is None:
-        return next(files, None)
+        return files[0]
     # Lists of names belong to many layouts that are read.
-    return next((name for name in islice(files, _OPENED) if re.search(tool.head, listing.head(name), re.MULTILINE)), None)
+    return next((name for name in files[:_OPENED] if re.search(tool.head, listing.head(name), re.MULTILINE)), None)
 
 
 def _refused_collection(name: str, reason: str) -> tuple[str, str, str]:
