@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole, whole_pair
+from kseq.arguments import spelled, whole, whole_pair
 from kseq.errors import ArgumentError
 from kseq.images.formats import MAX_PIXELS
 from kseq.images.pixel_form import CHANNELS
@@ -290,17 +290,16 @@ def _choose_size(
     if input_shape is not None:
         _check_input_shape(input_shape, color_mode, channels)
         if cut_size is not None and tuple(input_shape[:2]) != cut_size:
-            raise ArgumentError(
-                f"input_shape={tuple(input_shape)}, but the last crop in augment gives {cut_size}: leave one of the two out"
-            )
+            given = spelled("input_shape", tuple(input_shape))
+            raise ArgumentError(f"{given}, but the last crop in augment gives {cut_size}: leave one of the two out")
         return input_shape[0], input_shape[1]
     if cut_size is not None:
         return cut_size
     height, width, _ = image.shape
     if height is None or width is None:
         raise ArgumentError(
-            f"{dataset.path}: its images differ in size: give input_shape=(height, width, {channels}), "
-            "or a crop such as augment=kseq.RandomResizedCrop(224)"
+            f"{dataset.path}: its images differ in size: give height, width and channels, such as "
+            f"{spelled('input_shape', (224, 224, channels))}, or a crop in {spelled('augment')}, such as RandomResizedCrop(224)"
         )
     return height, width
 
@@ -308,13 +307,13 @@ def _choose_size(
 def _check_input_shape(input_shape: Sequence[int], color_mode: str | None, channels: int) -> None:
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
     if not isinstance(shape, tuple) or len(shape) != 3:
-        raise ArgumentError(f"input_shape={shape!r}: expected are three numbers, (height, width, channels)")
+        raise ArgumentError(f"{spelled('input_shape', shape)}: expected are three numbers, (height, width, channels)")
     height, width = whole_pair("input_shape", shape[:2])
     if height * width > MAX_PIXELS:
-        raise ArgumentError(f"input_shape={shape}: has {height * width} pixels, allowed are {MAX_PIXELS}")
+        raise ArgumentError(f"{spelled('input_shape', shape)}: has {height * width} pixels, allowed are {MAX_PIXELS}")
     if shape[2] != channels:
         given = f"color_mode {color_mode!r} gives {channels}" if color_mode else f"the stored images have {channels}"
-        raise ArgumentError(f"input_shape={shape}: {given} channels, found {shape[2]}")
+        raise ArgumentError(f"{spelled('input_shape', shape)}: {given} channels, found {shape[2]}")
 
 
 def _choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:

@@ -262,6 +262,8 @@ def test_the_disk_is_read_past_the_memory_or_not_at_all(numbered: Path, tmp_path
         (["PATH", "--argument", "layout=keras", "layout=None"], ("--argument", "layout", "twice")),
         (["PATH", "--shuffle", "no", "--argument", "shuffle=block"], ("--argument shuffle", "--shuffle")),
         (["PATH", "--argument", "layout=sideways"], ("layout", "sideways")),
+        (["PATH", "--input-shape", "8", "8", "1"], ("--input-shape 8 8 1", 3)),
+        (["PATH", "--input-shape", "0", "8", "3"], ("--input-shape 0", 1)),
     ],
 )
 def test_what_it_cannot_use_is_one_line(

@@ -420,7 +420,7 @@ def test_refuses_a_path_that_is_none(path: Any) -> None:
 
 
 def test_images_of_several_sizes_need_a_shape_or_a_crop(packed_photos: Path) -> None:
-    with raises(ArgumentError, "input_shape=(height, width, 3)", "augment=kseq.RandomResizedCrop"):
+    with raises(ArgumentError, "input_shape=(224, 224, 3)", "augment=", "RandomResizedCrop(224)"):
         kseq.ShardSequence(packed_photos)
 
 
