@@ -13,6 +13,7 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
+from kseq.sources.folder import FOLDER
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
 from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
@@ -125,9 +126,10 @@ def _opened_from_url(
         with outline.naming_urls():
             chosen = choose_format(outline.path, source_format)
             outline.download(chosen)
+            # What looks like class folders and is none is refused where nobody says that it is.
             opened = open_source(
                 outline.path,
-                chosen.name,
+                source_format if chosen is FOLDER else chosen.name,
                 columns,
                 root,
                 class_names,

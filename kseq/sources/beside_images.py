@@ -4,11 +4,14 @@ The rules:
 
 - Two folders that have images of the same names, one of them called like masks or maps, are images and masks. What tools add
   to the name of a mask (`_segmentation`, `_L`) makes no other name. It is certain where every folder of images is one of both.
+  Images of classes may be counted (`1.jpg`, `img_2.jpg`), so that theirs are the same names too (`mask`, `nomask`): such names
+  are certain where the masks have the same proportions, and another suffix or no colours.
 - A CSV or JSON Lines file of which cells name the images is a table of them. It is certain where all images lie in one folder,
   or in folders that are called like none of classes: `images_001`, `train_v2`, `patient7`, or by the first signs of the names.
+  Numbers name images where their column is called like one of images; in a log of a training they count epochs.
 - Two folders that are called like pairs (`low` and `high`) and whose images have the same names are pairs; where the names are
   numbers alone, as those of classes may be, only if the images of one number have the same proportions too.
-- JPEG files beside PNG files of the same names are images with masks or maps.
+- JPEG files beside PNG files of the same names and proportions are images with masks or maps.
 - Where no folder is called like a class, any table and any file of annotations is named.
 """
 
@@ -17,13 +20,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, takewhile, zip_longest
 from typing import NamedTuple
 
 from kseq.arguments import spelled, spelled_call
 from kseq.images.formats import JPEG, PNG
-from kseq.sources.class_names import is_structure_name
+from kseq.sources.class_names import structure_rest
 from kseq.sources.listing import LISTED_HEAD, Listing, folder_of, stem_of
 
 __all__ = ["Beside", "find_beside"]
@@ -53,8 +56,15 @@ _PAIRS = (
 )
 # What names of images of lower resolution end in.
 _SCALE = re.compile(r"(?<=\d)x\d$")
-# How many pairs of images are opened.
-_OPENED = 8
+# A number with or without a word before it: `0001`, `img_1`, `Photo (2)`.
+_COUNTED = re.compile(r"([^\W\d_]*)[ _-]*\(?0*\d{1,5}\)?")
+# Names of columns of images; of others, numbers in their cells name none.
+_IMAGE_COLUMN = re.compile(r"image|img|photo|picture|file|path|name|uid|(?<![a-z])ids?(?![a-z])|(?<=[a-z])I[dD](?![a-z])")
+# The first signs of names that may be a folder, and how long the names are at least.
+_SHARD, _LEAST_NAME = re.compile(r"[0-9a-f]{1,3}"), 8
+_IF_CLASSES = "; if they are classes, nothing is to be done"
+# How many pairs of images and texts, and how many tables, are opened.
+_OPENED, _MOST_TABLES = 8, 20
 
 
 class Beside(NamedTuple):
@@ -77,27 +87,49 @@ def find_beside(listing: Listing) -> Beside | None:
     return None
 
 
-def _stems(listing: Listing) -> dict[str, set[str]]:
-    """For each folder the names of its images, without what says of which kind they are."""
-    stems: dict[str, set[str]] = {}
+def _by_stem(listing: Listing) -> dict[str, dict[str, str]]:
+    """For each folder its images by their names, without what says of which kind they are."""
+    found: dict[str, dict[str, str]] = {}
     for image in listing.images:
-        stems.setdefault(folder_of(image), set()).add(_ENDS.sub("", stem_of(image).lower()))
-    return stems
+        found.setdefault(folder_of(image), {})[_ENDS.sub("", stem_of(image).lower())] = image
+    return found
 
 
 def _find_masks(listing: Listing) -> Beside | None:
     if not any(called.search(folder) for folder in listing.image_folders for called in (_MASKS, _MAPS)):
         return None
-    stems = _stems(listing)
+    by_stem = _by_stem(listing)
     for called, role in ((_MASKS, "mask"), (_MAPS, "map")):
-        masks = {folder: names for folder, names in stems.items() if called.search(folder)}
-        others = {folder: names for folder, names in stems.items() if folder not in masks}
-        found = next((folder for folder, names in masks.items() if any(names & own for own in others.values())), None)
-        if found is not None:
-            of_masks = set[str]().union(*masks.values())
-            are_pairs = all(2 * len(names & of_masks) > len(names) for names in others.values())
-            return Beside(f"images and {role}s", f"{found}/", _table_way_out(role), are_pairs or listing.has_no_class)
+        masks = {folder: names for folder, names in by_stem.items() if called.search(folder)}
+        others = [names for folder, names in by_stem.items() if folder not in masks]
+        found = next((folder for folder, names in masks.items() if any(names.keys() & own.keys() for own in others)), None)
+        if found is None:
+            continue
+        of_masks = dict(chain.from_iterable(names.items() for names in masks.values()))
+        pairs = {stem: (own[stem], of_masks[stem]) for own in others for stem in own.keys() & of_masks.keys()}
+        are_pairs = all(2 * len(own.keys() & of_masks.keys()) > len(own) for own in others)
+        is_certain = listing.has_no_class or (are_pairs and (not _are_counted(pairs) or _are_masked(listing, pairs)))
+        way_out = _table_way_out(role) if is_certain else _table_way_out(role) + _IF_CLASSES
+        return Beside(f"images and {role}s", f"{found}/", way_out, is_certain)
     return None
+
+
+def _are_counted(stems: Iterable[str]) -> bool:
+    """Whether names are numbers, all with the same word before them or none: images of several classes may be called so."""
+    matches = [_COUNTED.fullmatch(stem) for stem in stems]
+    return all(matches) and len({match[1] for match in matches if match is not None}) == 1
+
+
+def _are_masked(listing: Listing, pairs: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether the first images look like such with masks: of the same proportions, and of another suffix or without colours."""
+    return all(
+        _go_together(listing, image, mask)
+        and (
+            image.rpartition(".")[2].lower() != mask.rpartition(".")[2].lower()
+            or (listing.is_colored(image) is True and listing.is_colored(mask) is False)
+        )
+        for _, (image, mask) in sorted(pairs.items())[:_OPENED]
+    )
 
 
 def _table_way_out(role: str) -> str:
@@ -114,14 +146,16 @@ def _tables(listing: Listing) -> list[str]:
     """The tables, those of what is to be found last, as Kaggle's competitions have them too."""
     texts = [name for name in listing.ending(".txt")[:_OPENED] if _NAMES.match(listing.head(name))]
     tables = [*listing.ending(".csv", ".tsv", ".jsonl"), *texts]
-    return sorted(tables, key=lambda name: re.search(r"submission|test", name, re.IGNORECASE) is not None)
+    tables.sort(key=lambda name: re.search(r"submission|test", name, re.IGNORECASE) is not None)
+    # There may be one for each image.
+    return tables[:_MOST_TABLES]
 
 
 def _find_table(listing: Listing) -> Beside | None:
     for name in _tables(listing):
         text = listing.head(name)
         cells = _cells(text)
-        named = list(_named_images(listing, cells))
+        named = list(_named_images(listing, cells, _numbers(text)))
         is_long = len(text) > LISTED_HEAD
         if not named or not (is_long or 2 * len({image for image, _ in named}) > min(len(listing.images), text.count("\n"))):
             continue
@@ -142,7 +176,8 @@ def _find_any_table(listing: Listing) -> Beside | None:
     for name in _tables(listing):
         folders = listing.image_folders
         like = (folder for folder in folders if folder and folder.rpartition("/")[2].lower() in stem_of(name).lower())
-        roots = Counter(root for _, root in _named_images(listing, _cells(listing.head(name)))).most_common(1)
+        text = listing.head(name)
+        roots = Counter(root for _, root in _named_images(listing, _cells(text), _numbers(text))).most_common(1)
         root = roots[0][0] if roots else next(like, folders[0])
         return Beside("images and a table", name, _table_call(listing, name, root), True)
     return None
@@ -167,13 +202,22 @@ def _cells(text: str) -> dict[str, str]:
     return found
 
 
-def _named_images(listing: Listing, cells: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The images that cells name, each with the folder that the name is relative to."""
+def _numbers(text: str) -> set[str]:
+    """The numbers in those columns of the beginning of a table that are called like columns of images."""
+    lines = text.replace('"', "").splitlines()
+    names = re.split(r"[,;\t|]", lines[0]) if lines else []
+    places = [place for place, name in enumerate(names) if _IMAGE_COLUMN.search(name) or _IMAGE_COLUMN.search(name.lower())]
+    rows = (re.split(r"[,;\t|]", line) for line in lines[1:]) if places else ()
+    return {row[place].strip() for row in rows for place in places if place < len(row)}
+
+
+def _named_images(listing: Listing, cells: Mapping[str, str], numbers: Container[str]) -> Iterator[tuple[str, str]]:
+    """The images that cells name, each with the folder that the name is relative to; those of `numbers` may be numbers."""
     for image in listing.images:
         for whole in (image, image.rpartition(".")[0]):
             parts = whole.split("/")
             ends = ("/".join(parts[start:]) for start in range(len(parts)))
-            end = next((end for end in ends if end.lower() in cells), None)
+            end = next((end for end in ends if end.lower() in cells and (not end.isdecimal() or end in numbers)), None)
             if end is not None:
                 before = cells[end.lower()]
                 inner = whole[: len(whole) - len(end)].rstrip("/")
@@ -201,10 +245,28 @@ def _num_shared(folders: Iterable[Sequence[str]]) -> int:
 
 def _are_structure(listing: Listing, folders: set[tuple[str, ...]]) -> bool:
     """Whether no folder can be a class: they are called like parts of a collection, or by the first signs of their images."""
-    if all(is_structure_name(part) for parts in folders for part in parts):
+    levels = list(zip_longest(*folders, fillvalue=""))
+    if all(map(_are_parts, levels)):
         return True
     num_shared = _num_shared(folder_of(image).split("/") for image in listing.images)
-    return all(stem_of(image).lower().startswith("".join(image.split("/")[num_shared:-1]).lower()) for image in listing.images)
+    return all(_is_below_shards(image.split("/")[num_shared:]) for image in listing.images)
+
+
+def _are_parts(names: Iterable[str]) -> bool:
+    """Whether folders beside each other are parts of a collection; those that are numbered from 0 or 1 on may be classes."""
+    distinct = set(names) - {""}
+    rests = {structure_rest(name) for name in distinct}
+    numbers = sorted(int(name) for name in distinct if name.isdecimal())
+    are_counted = len(numbers) == len(distinct) and numbers[0] < 2 and numbers == [*range(numbers[0], numbers[-1] + 1)]
+    return None not in rests and len(rests) == 1 and not are_counted
+
+
+def _is_below_shards(parts: Sequence[str]) -> bool:
+    """Whether the folders of an image are called by the first signs of its name: `0/a/0ab1.png`."""
+    *folders, name = (part.lower() for part in parts)
+    stem = name.rpartition(".")[0]
+    is_long = len(folders) > 1 or len(stem) >= _LEAST_NAME
+    return is_long and stem.isalnum() and all(map(_SHARD.fullmatch, folders)) and stem.startswith("".join(folders))
 
 
 def _find_pairs(listing: Listing) -> Beside | None:
@@ -228,10 +290,7 @@ def _find_pairs(listing: Listing) -> Beside | None:
             continue
         table = spelled_call("pack", "table.csv", "DATASET")
         given = spelled("columns", label="", image=["image", "target"])
-        way_out = (
-            f"list both in a table with the columns image and target: {table} with {given}; if they are classes, nothing is to "
-            "be done"
-        )
+        way_out = f"list both in a table with the columns image and target: {table} with {given}{_IF_CLASSES}"
         return Beside("pairs of images", f"{called[1][0]}/", way_out, listing.has_no_class)
     return None
 
@@ -244,25 +303,36 @@ def _go_together(listing: Listing, image: str, other: str) -> bool:
 
 def _find_twins(listing: Listing) -> Beside | None:
     """JPEG files with PNG files of the same names beside them."""
-    names: dict[str, set[str]] = {suffix: set() for suffix in (*JPEG.suffixes, *PNG.suffixes)}
+    by_suffix: dict[str, dict[str, str]] = {suffix: {} for suffix in (*JPEG.suffixes, *PNG.suffixes)}
     for image in listing.images:
         stem, _, suffix = image.rpartition(".")
-        names.get(f".{suffix.lower()}", set()).add(stem)
-    jpegs = set[str]().union(*(names[suffix] for suffix in JPEG.suffixes))
-    twins = jpegs & set[str]().union(*(names[suffix] for suffix in PNG.suffixes))
+        by_suffix.get(f".{suffix.lower()}", {})[stem] = image
+    jpegs, pngs = (dict(chain.from_iterable(by_suffix[end].items() for end in kind.suffixes)) for kind in (JPEG, PNG))
+    twins = {stem: (jpegs[stem], pngs[stem]) for stem in jpegs.keys() & pngs.keys()}
     if not twins or 2 * len(twins) <= len(jpegs):
         return None
-    is_certain = listing.has_no_class or len(_folders(listing)) == 1
-    return Beside("images with masks or maps of the same names", f"{min(twins)}.png", _table_way_out("mask"), is_certain)
+    some = [pair for _, pair in sorted(twins.items())[:_OPENED]]
+    if not listing.has_no_class and not all(_go_together(listing, *pair) for pair in some):
+        # Of classes, JPEG files may be counted, and PNG files too.
+        return None
+    are_gray = all(listing.is_colored(png) is False for _, png in some)
+    are_one = len(_folders(listing)) == 1 and (are_gray or not _are_counted(map(stem_of, jpegs.values())))
+    is_certain = listing.has_no_class or are_one
+    way_out = _table_way_out("mask") if is_certain else _table_way_out("mask") + _IF_CLASSES
+    return Beside("images with masks or maps of the same names", min(pngs[stem] for stem in twins), way_out, is_certain)
 
 
 def _find_annotations(listing: Listing) -> Beside | None:
-    """A file of annotations of no known form, where no folder is called like a class, or there is but one."""
+    """A file of annotations of no known form, where no folder is called like a class, or there is but one and it names images
+    of that."""
     files = listing.ending(".json", ".odgt", ".mat", ".pkl")
     if not files or not (listing.has_no_class or len(_folders(listing)) == 1):
         return None
     text = listing.head(files[0]).lstrip()
-    if text.startswith("[") and listing.is_folder and any(f"{stem_of(image)}." in text for image in listing.images):
+    names_images = any(f"{stem_of(image)}." in text for image in listing.images)
+    if not (names_images or listing.has_no_class):
+        return None
+    if text.startswith("[") and listing.is_folder and names_images:
         call = spelled_call("pack", os.path.join(listing.path, files[0]), "DATASET", source_format="jsonl")
         return Beside("images and a list of them", files[0], call, listing.has_no_class)
     table = spelled_call("pack", "table.csv", "DATASET", root=listing.path)

@@ -116,9 +116,13 @@ class _Grouped:
         try:
             found = self.dialect.read(values, cells)
         except (ImageError, ValueError, KeyError) as error:
+            # Python's words for too few cells say nothing of a file.
+            reason = (
+                f": {error}" if isinstance(error, ImageError) else f" has {len(cells)} cells, the table {self.dialect.note}"
+            )
             known = next((cell for cell in cells if cell.lower().endswith(IMAGE_SUFFIXES)), None)
             name = known or next((values[name] for name in ("imageid", *IMAGE_COLUMNS) if values.get(name)), f"row {number}")
-            self._fault(name, f"row {number}: {error}")
+            self._fault(name, f"row {number}{reason}")
             return
         for row in found if isinstance(found, list) else [found]:
             if not row.image:
@@ -174,7 +178,9 @@ def _labelled(root: str, image: _Image, labels: Sequence[str]) -> AnnotatedImage
     """An image of the labels that its rows say, of which one is allowed."""
     several = f"has {len(labels)} labels, {', '.join(labels)[:40]}" if len(labels) > 1 else None
     split = image.rows[0].split if image.rows else None
-    return AnnotatedImage(_local(root, image.name), split=split, rejection=image.fault or several)
+    # The rows of a table of labels are counted there.
+    fault = None if image.fault is None else re.sub(r"^row \d+:? ", "", image.fault)
+    return AnnotatedImage(_local(root, image.name), split=split, rejection=fault or several)
 
 
 BOX_TABLE = SourceFormat(

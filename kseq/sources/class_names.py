@@ -26,6 +26,7 @@ __all__ = [
     "like_names",
     "merge_whole_names",
     "sort_class_names",
+    "structure_rest",
     "whole_class_name",
 ]
 
@@ -98,6 +99,16 @@ def is_structure_name(name: str) -> bool:
     """
     words = _LETTERS.findall(name.lower())
     return any(map(_STRUCTURE.fullmatch, words)) if words else name.isdecimal()
+
+
+def structure_rest(name: str) -> tuple[str, ...] | None:
+    """The words in the name of a part of a collection that do not say that it is one; None if nothing says it.
+
+    Parts of one collection have the same: `HAM10000_images_part_1` and `_2`; `cat images` and `dog images` are classes.
+    """
+    if not is_structure_name(name):
+        return None
+    return tuple(word for word in _LETTERS.findall(name.lower()) if not _STRUCTURE.fullmatch(word))
 
 
 def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -59,6 +59,8 @@ _ANNOTATIONS = re.compile(
 )
 
 _SINGLE = ("label", "split", "group", "boxes", "box_labels", "text", "sample_weight")
+# So many names of columns stand in a message.
+_LISTED = 50
 
 
 @dataclass(frozen=True, init=False)
@@ -314,10 +316,11 @@ def find_usual(role: str, names: Sequence[str], usual: Mapping[str, Sequence[str
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The names of columns, for messages."""
+    """The names of columns, for messages: of a table of pixels or of genes the first."""
+    more = f" and {len(names) - _LISTED:,} others" if len(names) > _LISTED else ""
     if all(map(is_well_encoded, names)):
-        return ", ".join(names)
-    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names)
+        return ", ".join(names[:_LISTED]) + more
+    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names[:_LISTED]) + more
     return f"{shown}, not all of them in UTF-8 ({spelled('text_encoding')} says how the text is encoded)"
 
 

@@ -104,7 +104,8 @@ def _read(
     cells: dict[str, SpooledColumn] = {name: SpooledColumn() for name in names}
     faults = SpooledColumn()
     for folder, table in tables:
-        own = table.read([name for name in names if name in table.names] or table.names[:1], faults_of := SpooledColumn())
+        there = set(table.names)
+        own = table.read([name for name in names if name in there] or table.names[:1], faults_of := SpooledColumn())
         faults.extend(faults_of)
         for name in names:
             column: Any = own[name] if name in own else [None] * len(faults_of)

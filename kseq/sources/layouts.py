@@ -21,7 +21,7 @@ from itertools import chain
 from kseq.arguments import spelled, spelled_call
 from kseq.sources.beside_images import find_beside
 from kseq.sources.listing import LISTED_HEAD, Listing, folder_of, stem_of
-from kseq.sources.side_files import find_side_file
+from kseq.sources.side_files import find_side_file, is_split_list
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
 from kseq.sources.yolo_text import looks_like_boxes
@@ -100,9 +100,10 @@ def find_layout(listing: Listing) -> Layout | None:
     if found is not None:
         return Layout(*found, True)
     told = find_beside(listing)
-    if told is not None:
+    found = None if listing.has_no_class or (told is not None and told.is_certain) else find_side_file(listing)
+    # A list of a split names images too, and is no table that can be packed.
+    if told is not None and not (found is not None and is_split_list(told.evidence)):
         return Layout(*told)
-    found = None if listing.has_no_class else find_side_file(listing)
     return None if found is None else Layout(*found, is_certain=False)
 
 
@@ -191,7 +192,8 @@ def _names_most_images(listing: Listing, file: str) -> bool:
     head = listing.head(file)
     named = _names_in_coco(head)
     if len(head) <= LISTED_HEAD:
-        return 2 * sum(image.rpartition("/")[2] in set(named) for image in listing.images) > len(listing.images)
+        known = set(named)
+        return 2 * sum(image.rpartition("/")[2] in known for image in listing.images) > len(listing.images)
     some = named[:: len(named) // _LOOKED_UP + 1]
     return 2 * sum(any(listing.holds(folder, name) for folder in listing.image_folders) for name in some) > len(some)
 

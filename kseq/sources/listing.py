@@ -17,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from kseq.errors import ImageError
-from kseq.images.formats import IMAGE_SUFFIXES, read_header
+from kseq.images.formats import IMAGE_SUFFIXES, open_image, read_header
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import is_no_class_name
 from kseq.sources.split_names import folder_split
@@ -36,6 +36,8 @@ _MOST_FOLDERS, _ENTERED_SOON, _MOST_NAMES, _MOST_IMAGES, _MOST_OTHERS = 100, 16,
 LISTED_HEAD = 1 << 16
 """How many bytes of each end of a file are read."""
 
+# Modes of Pillow.
+_COLORED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _SUFFIXES = (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
 
 
@@ -84,12 +86,19 @@ class Listing:
         parts = {part for folder in self.image_folders if folder for part in folder.split("/")}
         return all(is_no_class_name(part) or folder_split(part) is not None for part in parts)
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset((*self.images, *self.others))
+
     def ending(self, *suffixes: str) -> list[str]:
         """Files but images whose names end in certain suffixes, in lower or upper case."""
         return [name for name in self.others if name.lower().endswith(suffixes)]
 
     def holds(self, folder: str, name: str) -> bool:
-        """Whether there is a file or a link below a folder in the listed folder, be it in the listing or not."""
+        """Whether there is a file or a link below a folder in the listed folder, be it in the listing or not; of a zip, in
+        the listing."""
+        if not self.is_folder:
+            return (f"{folder}/{name}" if folder else name) in self._names
         path = os.path.join(self.path, folder, name)
         return may_be_path(path) and os.path.lexists(path)
 
@@ -100,15 +109,26 @@ class Listing:
     def size(self, name: str) -> tuple[int, int] | None:
         """Height and width of an image; None if it cannot be read."""
         try:
-            if self.is_folder:
-                with open(self.full_path(name), "rb") as file:
-                    data = file.read(_MOST_BYTES)
-            else:
-                data = read_zip_member(self.path, name)
-            header = read_header(data)
+            header = read_header(self._first_bytes(name))
         except (OSError, ImageError):
             return None
         return header.height, header.width
+
+    def is_colored(self, name: str) -> bool | None:
+        """Whether an image has three colours a pixel, neither shades of gray nor a palette; None if it cannot be read."""
+        try:
+            return open_image(self._first_bytes(name)).mode in _COLORED
+        except (OSError, ImageError):
+            return None
+
+    def _first_bytes(self, name: str) -> bytes:
+        if not self.is_folder:
+            return read_zip_member(self.path, name)
+        # Of a named pipe, a read would wait for ever.
+        if not os.path.isfile(self.full_path(name)):
+            raise FileNotFoundError
+        with open(self.full_path(name), "rb") as file:
+            return file.read(_MOST_BYTES)
 
     def has_file(self, fits: Callable[[str], bool], *suffixes: str) -> bool:
         """Whether one of the first files of a folder whose names end in certain suffixes fits, given its full path."""
@@ -191,16 +211,23 @@ class _Folder(NamedTuple):
         found = cls([], [], [])
         try:
             with os.scandir(os.path.join(root, path)) as scanned:
-                entries = [entry for entry in islice(scanned, _MOST_NAMES) if not entry.name.startswith(".")]
+                entries = [(entry.name, _is_folder(entry)) for entry in islice(scanned, _MOST_NAMES) if entry.name[0] != "."]
         except OSError:
             # Opening the source will fail, and tell why.
             return found
         start = f"{path}/" if path else ""
-        for entry in entries:
-            is_image = entry.name.lower().endswith(_SUFFIXES)
-            kind = found.folders if entry.is_dir() else found.images if is_image else found.others
-            kind.append(start + entry.name)
+        for name, is_folder in entries:
+            kind = found.folders if is_folder else found.images if name.lower().endswith(_SUFFIXES) else found.others
+            kind.append(start + name)
         return cls(nsmallest(_MOST_IMAGES, found.images), sorted(found.others), sorted(found.folders))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself.
+        return False
 
 
 def _walk(root: str) -> Iterator[_Folder]:

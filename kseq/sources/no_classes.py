@@ -4,7 +4,8 @@ The rules:
 
 - Folders that would be classes and are all called like none (`images`, `labels`, `gt`) are refused if there is but one, if one
   of them holds no image, or if images of two have the same names, more than half of those of the smallest: those are
-  annotations, masks or pairs.
+  annotations, masks or pairs. Where they only have a word or a number that says so (`ch4_images`, `ch4_gt`), they are refused
+  if one with such a word holds files, and no image. A class may be empty.
 - A part of a data set of YOLO, COCO or Pascal VOC (`images`, `labels/train`, `Annotations`) is refused with the command for the
   whole.
 """
@@ -41,14 +42,17 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
     if not class_names or not all(map(_is_part, class_names)):
         return
     stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
+    filled = set()
     for image in source.images:
+        filled.add(image.label)
         stem, suffix = os.path.splitext(os.fsdecode(image.path).rpartition("/")[2])
         # Whether a file is an image is known when it is read; a sample in a tar has no suffix.
         if image.rejection is None and suffix.lower() in ("", *IMAGE_SUFFIXES, *ARRAY_SUFFIXES):
             stems[image.label].add(stem)
     sizes = list(map(len, stems.values()))
     num_shared = sum(sizes) - len(set.union(*stems.values()))
-    if min(sizes) > 0 and not all(map(is_no_class_name, class_names)):
+    of_others = (name for number, name in enumerate(class_names) if number in filled and not stems[number])
+    if not all(map(is_no_class_name, class_names)) and not any(map(_has_word, of_others)):
         return
     if len(sizes) > 1 and min(sizes) > 0 and 2 * num_shared <= min(sizes):
         return
@@ -74,7 +78,11 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
 
 def _is_part(name: str) -> bool:
     """Whether a folder is called like no class, or has a word in its name that is."""
-    return is_no_class_name(name) or is_structure_name(name) or any(map(is_no_class_name, re.split(r"[\W_]+", name)))
+    return is_structure_name(name) or _has_word(name)
+
+
+def _has_word(name: str) -> bool:
+    return is_no_class_name(name) or any(map(is_no_class_name, re.split(r"[\W_]+", name)))
 
 
 def _holds_folders(folder: str) -> bool:

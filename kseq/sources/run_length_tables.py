@@ -4,8 +4,10 @@ The rules, besides those of `kseq/sources/annotated_images.py`:
 
 - Run lengths are pairs of a start, counted from 1, and a length, down one column of the image after the other. The box around
   the pixels is that of the object; the pixels are its mask if `Columns(mask=...)` asks for one.
-- A row without run lengths (also `-1`) is an image without an object. Rows of one image are its objects.
+- A row without run lengths (also `-1`) is an image without an object. Rows of one image are its objects. A row that has fewer
+  cells than there are columns, or more, rejects its image.
 - The class is in `ClassId` or the like, or behind the name of the image (`Image_Label`: `a.jpg_Fish`); else it is `object`.
+- A column `annotation` has run lengths where its first cell has several pairs: two numbers may be a point.
 - The size of an image is that of its file, whose header is read. Run lengths that overlap, or pass its end, reject it.
 
 Source: Kaggle's pages of Airbus ship detection, Severstal steel defects and cloud organisation.
@@ -34,7 +36,8 @@ from kseq.sources.table import TableSource
 
 __all__ = ["RUN_LENGTHS"]
 
-_RUNS = ("encodedpixels", "rle", "rle_mask", "annotation")
+_ALWAYS_RUNS = ("encodedpixels", "rle", "rle_mask")
+_RUNS = (*_ALWAYS_RUNS, "annotation")
 _IMAGES = ("imageid", "image_id", "img", "image", "id", "image_label", "imageid_classid")
 _CLASSES = ("classid", "class_id", "class", "label", "cell_type")
 _PAIRS = re.compile(r"\d+ \d+( \d+ \d+)*")
@@ -62,7 +65,8 @@ def _columns(path: str) -> tuple[str, str, str | None] | None:
     except (OSError, UnicodeError, csv.Error):
         return None
     classes = [lower[name] for name in _CLASSES if name in lower]
-    return (image[0], runs[0], next(iter(classes), None)) if _PAIRS.fullmatch(first) else None
+    is_one_point = runs[0].lower() not in _ALWAYS_RUNS and first.count(" ") == 1
+    return (image[0], runs[0], next(iter(classes), None)) if _PAIRS.fullmatch(first) and not is_one_point else None
 
 
 def _open(request: SourceRequest) -> Source:
@@ -83,19 +87,36 @@ def _open(request: SourceRequest) -> Source:
     if is_url(root):
         raise SourceError(f"{path}: run lengths need the sizes of images, which lie at {shown_url(root)}: download them first")
     objects: dict[str, list[tuple[str, str]]] = {}
+    faults: dict[str, str] = {}
     try:
         rows = read_rows(path)
         names = next(rows)
-        for cells in rows:
+        for number, cells in enumerate(rows, 1):
             name, class_name, runs = _row(dict(zip(names, cells, strict=False)), columns)
+            fault = _fault(names, cells) or ("" if name else "names no image")
+            name = name or f"row {number}"
             of_image = objects.setdefault(name, [])
             of_image += [] if not runs else [(class_name, runs)]
+            if fault:
+                faults.setdefault(name, f"row {number} {fault}")
     except (OSError, csv.Error) as error:
         raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
     facts: Counter[str] = Counter()
-    images = [_annotated(root, name, found, facts) for name, found in objects.items()]
+    images = [
+        AnnotatedImage(name, rejection=faults[name]) if name in faults else _annotated(root, name, found, facts)
+        for name, found in objects.items()
+    ]
     notes = [f"{path}: its {columns[1]} are taken for starts from 1 and lengths, down the columns of the image"]
     return RunLengthSource.of(request, path, root, images, facts=facts, notes=[*notes, *unused_outlines(request, facts)])
+
+
+def _fault(names: Sequence[str], cells: Sequence[str]) -> str:
+    """Why a row has not a cell for each column; empty if it has."""
+    # Spreadsheets write a delimiter after the last column.
+    named = len(names) if names[-1] else len(names) - 1
+    if len(cells) < named or any(cells[len(names) :]):
+        return f"has {len(cells)} cells, the first line names {len(names)} columns"
+    return ""
 
 
 def _row(cells: Mapping[str, str], columns: tuple[str, str, str | None]) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from kseq.sources.class_names import sort_class_names
 from kseq.sources.listing import Listing
 from kseq.sources.split_names import folder_split
 
-__all__ = ["CLASS_ORDER", "find_side_file"]
+__all__ = ["CLASS_ORDER", "find_side_file", "is_split_list"]
 
 CLASS_ORDER = "names of classes"
 """What a file with names of classes is called."""
@@ -35,8 +35,8 @@ _MOST_NAMED = 20
 def find_side_file(listing: Listing) -> tuple[str, str, str] | None:
     """What a file at the top of a folder or a zip is, its name, and the way to what it says; None if there is none."""
     stems = {name: match["stem"] for name in listing.others if "/" not in name and (match := _TEXTS.fullmatch(name))}
-    for name, stem in stems.items():
-        if folder_split(stem) is not None or _SPLITS.fullmatch(stem):
+    for name in stems:
+        if is_split_list(name):
             call, columns = spelled_call("pack", "table.csv", "DATASET", root=listing.path), spelled("columns", split="split")
             return "a list of a split", name, f"list the images in a table with image, label and split: {call} with {columns}"
     there = {folder.rpartition("/")[2] for folder in listing.folders}
@@ -45,6 +45,12 @@ def find_side_file(listing: Listing) -> tuple[str, str, str] | None:
         if found:
             return found[0], name, found[1]
     return None
+
+
+def is_split_list(name: str) -> bool:
+    """Whether a file at the top is called like a list of a split, or of several."""
+    match = _TEXTS.fullmatch(name)
+    return match is not None and "/" not in name and bool(folder_split(match["stem"]) or _SPLITS.fullmatch(match["stem"]))
 
 
 def _describe_classes(text: str, folders: set[str]) -> tuple[str, str] | None:

@@ -93,7 +93,8 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
 
     def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         for folder, table in tables.items():
-            own = [name for name in asked if name in table.names]
+            there = set(table.names)
+            own = [name for name in asked if name in there]
             for block in table.read_blocks(own or table.names[:1]):
                 count = len(block.columns[0])
                 cells: dict[str, Sequence[Any]] = dict(zip(own, block.columns, strict=False))

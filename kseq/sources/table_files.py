@@ -154,8 +154,11 @@ def _open_csv(path: str) -> tuple[list[str], ReadBlocks]:
         # Spreadsheets write a delimiter after the last column.
         names.pop()
 
+    # The first of those that are called alike.
+    places = {name: number for number, name in reversed(list(enumerate(names)))}
+
     def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
-        numbers = [names.index(name) for name in asked]
+        numbers = [places[name] for name in asked]
         with open_text(path) as file, _long_cells():
             lines = form.rows(file)
             next(lines)

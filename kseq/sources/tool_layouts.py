@@ -143,7 +143,9 @@ def find_tool(listing: Listing) -> tuple[str, str, str] | None:
 def _telling_file(listing: Listing, tool: _Tool) -> str | None:
     """A file that tells a layout; None if none of the first that are called so does."""
     names = listing.images if tool.is_image else listing.others
-    files = [name for name in names if re.search(rf"({tool.file})$", name)]
+    # There may be a hundred thousand names.
+    is_told = re.compile(rf"({tool.file})$").search
+    files = [name for name in names if is_told(name)]
     if not files or (tool.is_image and _LEAST_SHARE * len(files) < len(names)):
         return None
     if tool.head is None:

@@ -157,6 +157,7 @@ def test_the_command_and_append_print_notes(tmp_path: Path, capsys: pytest.Captu
 UNKNOWN = {
     "annotations of no known form": ({"images/0.png": None, "labels/0.json": "{}"}, "images"),
     "boxes of a code of one's own": ({"images/0.png": None, "bboxes/0.txt": "left: 4, top: 7\n"}, "bboxes"),
+    "names with a word": ({"ch4_images/img_1.png": None, "ch4_gt/img_1.txt": "3,4,5,6,7,8,9,9,Hall\n"}, "ch4_gt"),
     "texts of other names": ({"images/img_1.png": None, "gt/gt_img_1.txt": "3,4,5,6,7,8,9,9,Hall\n"}, "gt"),
 }
 
@@ -336,6 +337,128 @@ def test_masks_under_the_names_that_collections_give_them_are_no_classes(tmp_pat
 def test_folders_that_may_be_no_classes_are_told(tmp_path: Path, files: dict[str, str | None], parts: tuple[str, ...]) -> None:
     report = kseq.pack(write(tmp_path / "in", dict(files)), tmp_path / "out", workers=0)
     assert_says(" ".join(report.notes), *parts)
+
+
+LOG = "epoch,loss\n" + "".join(f"{epoch},0.5\n" for epoch in range(3))
+COUNTED = ("0.png", "1.png", "2.png")
+
+
+def _lines(*names: str) -> str:
+    return "".join(f"{name},12\n" for name in names)
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "more", "told"),
+    [
+        # Numbers of epochs are no names.
+        (("cat", "dog"), COUNTED, {"log.csv": LOG}, None),
+        (("cat images", "dog images"), COUNTED, {"log.csv": LOG}, None),
+        (("0", "1"), COUNTED, {"log.csv": LOG.replace("0,0.5", "7,0.5").replace("1,0.5", "8,0.5")}, None),
+        # A table that says something else of the images is a note.
+        (("cat", "dog"), ("{}_0.png",), {"m.csv": "file,width\n" + _lines("cat_0.png", "dog_0.png")}, "m.csv"),
+        (("a", "b"), ("{}0.png", "{}1.png"), {"m.csv": "file,width\n" + _lines("a0.png", "b0.png", "b1.png")}, "m.csv"),
+        (("0", "1"), ("{}a.png", "{}b.png"), {"m.csv": "file,width\n" + _lines("0a.png", "1a.png", "1b.png")}, "m.csv"),
+        (
+            ("cat images", "dog images"),
+            ("{}.png",),
+            {"m.csv": "file,width\n" + _lines("cat images.png", "dog images.png")},
+            "m.csv",
+        ),
+        (("n01440764", "n01443537"), ("{}_0.png",), {"m.csv": "ImageId,x\n" + _lines("n01440764_0", "n01443537_0")}, "m.csv"),
+        (("cat", "dog"), ("{}_0.png",), {"train.csv": "file\ncat/cat_0.png\ndog/dog_0.png\n"}, "a list of a split"),
+        (("cat",), ("a.png",), {"notes.json": "{}", "model.pkl": "x"}, None),
+        # Classes of which images are counted.
+        (("mask", "nomask"), COUNTED, {}, "mask/"),
+        (("face", "Mask"), ("img_1.png", "img_2.png"), {}, "Mask/"),
+        (("depth", "flat"), ("Photo (1).png", "Photo (2).png"), {}, "depth/"),
+        (("mask", "no_mask"), COUNTED, {}, None),
+        (("with_mask", "without_mask"), COUNTED, {}, None),
+        (("left", "right"), COUNTED, {}, None),
+        # A class may be empty.
+        (("0", "1"), COUNTED, {"2/": None}, None),
+        (("label_0", "label_1"), COUNTED, {"label_2/": None}, None),
+        (("camera", "video"), COUNTED, {"series/": None}, None),
+    ],
+)
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_ordinary_folders_of_classes_are_classes(
+    tmp_path: Path,
+    classes: tuple[str, ...],
+    images: tuple[str, ...],
+    more: dict[str, str | None],
+    told: str | None,
+    is_zip: bool,
+) -> None:
+    files: dict[str, str | bytes | None] = {f"{name}/{image.format(name)}": None for name in classes for image in images}
+    source = write(tmp_path / "in", {**files, **{name: text for name, text in more.items() if name[-1] != "/"}})
+    empty = [name.rstrip("/") for name in more if name[-1] == "/"]
+    for name in empty if not is_zip else ():
+        (source / name).mkdir()
+    report = kseq.pack(zipped(source) if is_zip else source, tmp_path / "out", workers=0)
+    assert report.class_names == tuple(sorted([*classes, *(empty if not is_zip else ())]))
+    assert report.num_samples == len(files)
+    notes = [note for note in report.notes if "packed as classes" in note]
+    assert [told in note for note in notes if told] == [True] * (told is not None)
+    assert len(notes) == (told is not None)
+
+
+_Drawn = tuple[str, str, tuple[int, int]]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "is_certain"),
+    [
+        (("1.jpg", "RGB", (8, 6)), ("1.png", "RGB", (8, 6)), True),
+        (("1.png", "RGB", (8, 6)), ("1.png", "L", (8, 6)), True),
+        (("1.png", "RGB", (8, 6)), ("1.png", "P", (16, 12)), True),
+        (("1.png", "RGB", (8, 6)), ("1.png", "RGB", (8, 6)), False),
+        (("1.jpg", "RGB", (8, 6)), ("1.png", "L", (6, 8)), False),
+    ],
+)
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_counted_images_of_masks_are_told_by_their_files(
+    tmp_path: Path,
+    image: tuple[str, str, tuple[int, int]],
+    mask: tuple[str, str, tuple[int, int]],
+    is_certain: bool,
+    is_zip: bool,
+) -> None:
+    for folder, (name, mode, size) in (("cells", image), ("cell masks", mask)):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        Image.new(mode, size).save(tmp_path / "in" / folder / name)
+    source = zipped(tmp_path / "in") if is_zip else tmp_path / "in"
+    if is_certain:
+        with raises(SourceError, source, "mask='mask'"):
+            kseq.pack(source, tmp_path / "out", workers=0)
+        return
+    assert_says(
+        " ".join(kseq.pack(source, tmp_path / "out", workers=0).notes), "cell masks/", re.compile("if they are classes")
+    )
+
+
+@pytest.mark.parametrize(
+    ("folders", "mode", "size", "is_told"),
+    [
+        (("cat", "dog"), "RGB", (8, 6), True),
+        (("cat",), "RGB", (8, 6), True),
+        (("cat", "dog"), "RGB", (6, 8), False),
+        (("cat",), "L", (8, 6), None),
+    ],
+)
+def test_photos_in_both_formats_of_one_number_are_classes(
+    tmp_path: Path, folders: tuple[str, ...], mode: str, size: tuple[int, int], is_told: bool | None
+) -> None:
+    for folder in folders:
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / "in" / folder / "1.jpg")
+        Image.new(mode, size).save(tmp_path / "in" / folder / "1.png")
+    if is_told is None:
+        with raises(SourceError, "cat/1.png", "mask='mask'"):
+            kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
+        return
+    report = kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
+    assert report.class_names == folders
+    assert any("same names" in note for note in report.notes) == is_told
 
 
 def test_a_text_with_names_of_columns_is_a_table_of_its_images(tmp_path: Path) -> None:

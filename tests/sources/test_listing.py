@@ -7,13 +7,16 @@ import random
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import kseq
 from kseq.errors import SourceError
 from kseq.sources.layouts import find_layout
 from kseq.sources.listing import list_folder
 from kseq.sources.registry import SOURCE_FORMATS, choose_format
+from kseq.sources.zip_archive import list_zip
 from tests.helpers.messages import raises
+from tests.sources.test_layouts import zipped
 
 # More than a listing has of one folder.
 NUM_IMAGES = 1500
@@ -117,3 +120,32 @@ def test_a_listing_is_bounded(tmp_path: Path) -> None:
     listing = list_folder(str(tmp_path))
     assert listing.images == sorted(f"cat/{name}.jpg" for name in NAMES)[: len(listing.images)]
     assert (len(listing.images), len(listing.others), listing.folders) == (300, NUM_IMAGES, ["cat", "dog"])
+
+
+def test_links_that_lead_to_themselves_and_pipes_are_no_images(tmp_path: Path) -> None:
+    write_photo = Image.new("RGB", (8, 6)).save
+    for name in ("cat", "dog"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        write_photo(tmp_path / "in" / name / f"{name}.png")
+    (tmp_path / "in" / "loop").symlink_to("loop")
+    (tmp_path / "in" / "cat" / "loop.png").symlink_to("loop.png")
+    report = kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
+    assert (report.class_names, report.num_samples, report.num_found) == (("cat", "dog"), 2, 3)
+
+
+def test_of_many_tables_beside_images_a_few_are_opened(tmp_path: Path) -> None:
+    fill(tmp_path / "cat", ".jpg", NAMES[:50])
+    fill(tmp_path / "dog", ".jpg", NAMES[50:100])
+    for name in NAMES[:500]:
+        (tmp_path / f"{name}.csv").write_text("x,y\n1,2\n")
+    listing = list_folder(str(tmp_path))
+    assert find_layout(listing) is None
+    assert len(listing._heads) <= 50
+
+
+def test_a_long_file_of_coco_in_a_zip_names_its_images(tmp_path: Path) -> None:
+    fill(tmp_path / "in" / "cat", ".jpg")
+    write_coco(tmp_path / "in" / "a.json", "images", "annotations", "categories")
+    layout = find_layout(list_zip(str(zipped(tmp_path / "in"))))
+    assert layout is not None
+    assert (layout.name, layout.is_certain) == ("COCO", True)

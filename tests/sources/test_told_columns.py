@@ -140,13 +140,43 @@ def test_run_lengths_of_a_table_are_masks_and_the_boxes_around_them(tmp_path: Pa
     assert (len(dataset), left_out, dataset[1]["boxes"].shape) == (3, {}, (0, 4))
 
 
-@pytest.mark.parametrize("runs", ["1 3 2 4", "9999 3", "1 3 7", "1 0"])
-def test_run_lengths_that_make_no_sense_reject_their_image(tmp_path: Path, runs: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("1.png,1 3 2 4", "1.png"),
+        ("1.png,9999 3", "1.png"),
+        ("1.png,1 3 7", "1.png"),
+        ("1.png,1 0", "1.png"),
+        ("1.png", "1.png"),
+        ("1.png,1 2,7 8", "1.png"),
+        (",1 2", "row 2"),
+    ],
+)
+def test_run_lengths_that_make_no_sense_reject_their_image(tmp_path: Path, row: str, name: str) -> None:
     put_images(tmp_path, "0.png", "1.png")
-    dataset, left_out = pack(put_table(tmp_path, f"ImageId,EncodedPixels\n0.png,5 6\n1.png,{runs}\n"))
-    assert (len(dataset), list(left_out)) == (1, ["1.png"])
+    dataset, left_out = pack(put_table(tmp_path, f"ImageId,EncodedPixels\n0.png,5 6\n{row}\n"))
+    assert (len(dataset), list(left_out)) == (1, [name])
     message = refusal(put_table(tmp_path, "ImageId,EncodedPixels\ngone.png,5 6\n"), tmp_path / "out")
     assert_says(message, "gone.png", "root=")
+
+
+def test_a_point_is_no_run_of_pixels(tmp_path: Path) -> None:
+    message = refusal(numbered_table(tmp_path, "image,annotation", "11 20", "14 25"), tmp_path / "out")
+    assert_says(message, "annotation", "label")
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        ("cat,10,20,30,40,0.png,100,100\ncat,1,2,3\n", "row 2"),
+        ("TRAIN,0.png,cat\nTEST,1.png\n", "1.png"),
+    ],
+)
+def test_a_row_of_too_few_cells_is_told_in_words_of_the_table(tmp_path: Path, rows: str, name: str) -> None:
+    put_images(tmp_path, "0.png", "1.png")
+    dataset, left_out = pack(put_table(tmp_path, rows))
+    assert (len(dataset), list(left_out)) == (1, [name])
+    assert re.fullmatch(r"row 2 has \d cells, .*", left_out[name])
 
 
 def test_boxes_of_makesense_have_no_names_of_columns(tmp_path: Path) -> None:

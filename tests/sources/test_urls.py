@@ -66,6 +66,21 @@ def test_a_folder_of_classes_is_read_in_place_and_nothing_of_it_is_downloaded(
     assert len(kseq.ShardDataset(tmp_path / "from-url").rejected()) == 3
 
 
+@pytest.mark.parametrize("folders", [("images", "masks"), ("data", "images2")])
+def test_folders_at_a_url_that_are_called_like_no_class_are_refused_as_on_a_disk(
+    tmp_path: Path, folders: tuple[str, str]
+) -> None:
+    for name in folders:
+        write_photos(tmp_path / "set", {name: 2})
+        for number, photo in enumerate(sorted((tmp_path / "set" / name).iterdir())):
+            photo.rename(photo.with_name(f"a{number}.jpg"))
+    url = upload(tmp_path / "set", memory_url())
+    with raises(SourceError, url, folders[1], "source_format='folder'"):
+        kseq.pack(url, tmp_path / "out", workers=0)
+    report = kseq.pack(url, tmp_path / "out", workers=0, source_format="folder")
+    assert report.class_names == folders
+
+
 @pytest.mark.slow
 def test_worker_processes_read_from_a_url(folder: Path, tmp_path: Path) -> None:
     kseq.pack(folder, tmp_path / "from-disk", workers=0, shard_bytes=8_000)
