@@ -253,7 +253,8 @@ def _find_twins(listing: Listing) -> Beside | None:
     if not twins or 2 * len(twins) <= len(jpegs):
         return None
     is_certain = listing.has_no_class or len(_folders(listing)) == 1
-    return Beside("images with masks or maps of the same names", f"{min(twins)}.png", _table_way_out("mask"), is_certain)
+    name = f"{min(twins)}{PNG.suffixes[0]}"
+    return Beside("images with masks or maps of the same names", name, _table_way_out("mask"), is_certain)
 
 
 def _find_annotations(listing: Listing) -> Beside | None:
