@@ -198,9 +198,17 @@ class _Folder(NamedTuple):
         start = f"{path}/" if path else ""
         for entry in entries:
             is_image = entry.name.lower().endswith(_SUFFIXES)
-            kind = found.folders if entry.is_dir() else found.images if is_image else found.others
+            kind = found.folders if _is_folder(entry) else found.images if is_image else found.others
             kind.append(start + entry.name)
         return cls(nsmallest(_MOST_IMAGES, found.images), sorted(found.others), sorted(found.folders))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself.
+        return False
 
 
 def _walk(root: str) -> Iterator[_Folder]:
