@@ -133,9 +133,11 @@ def _deep_gray(image: ImageFile, data: bytes) -> np.ndarray:
     plain_pixels(image, data, _PLAIN_RULES)
     if not image.mode.startswith("I;16"):
         return np.empty(0, np.uint16)
+    bits = (jpeg2000_bits(data) or 16) if image.format == _JPEG2000.name else 16
+    if bits > 16:
+        raise ImageError(f"has {bits} bits a channel, allowed are 16 where its numbers are taken")
     # Pillow stretches fewer bits of a JPEG 2000 to sixteen.
-    shift = 16 - (jpeg2000_bits(data) or 16) if image.format == _JPEG2000.name else 0
-    return np.asarray(image)[:, :, None] >> shift
+    return np.asarray(image)[:, :, None] >> 16 - bits
 
 
 @contextmanager
