@@ -31,6 +31,9 @@ _SHORT_HEADER = 12
 _PIXMAP_HEAD = re.compile(rb'^"(\d*) (\d*) (\d*) (\d*).*\n', re.MULTILINE)
 # A colour, up to what stands for it on screens of gray or of two colours.
 _COLOUR = re.compile(rb"(\sc\s+)([^\s\"].*?)(?=\s+(?:m|g4?|s)\s|\s*\")")
+_TRANSPARENT = re.compile(rb"(\sc\s+)None(?=\W)")
+# Of more colours, Pillow makes no palette.
+_MOST_INDICES = 256
 # Where the names of X11 mean others than those of CSS, which Pillow has.
 _NAMES = {
     **ImageColor.colormap,
@@ -76,17 +79,20 @@ def open_pixmap(file: io.BytesIO, name: str) -> ImageFile:
     """A pixmap of X as Pillow's object."""
     data = file.getvalue()
     head = _PIXMAP_HEAD.search(data)
-    if head is not None and head[3] and head[4]:
-        count, characters = int(head[3]), int(head[4])
-        # As many lines as colours; what follows are pixels.
-        *lines, rest = data[head.end() :].split(b"\n", min(count, len(data)))
-        data = data[: head.end()] + b"".join(_with_six_digits(line, characters) + b"\n" for line in lines) + rest
-    return XpmImageFile(io.BytesIO(data), name)
-
-
-def _with_six_digits(line: bytes, characters: int) -> bytes:
-    """A line of a pixmap that names a colour, of which each of red, green and blue has two hexadecimal digits."""
-    return line[: characters + 1] + _COLOUR.sub(_six_digits, line[characters + 1 :])
+    if head is None or not head[3] or not head[4]:
+        return XpmImageFile(file, name)
+    count, characters = int(head[3]), int(head[4])
+    # As many lines as colours; what follows are pixels.
+    *lines, rest = data[head.end() :].split(b"\n", min(count, len(data)))
+    lines = [line[: characters + 1] + _COLOUR.sub(_six_digits, line[characters + 1 :]) for line in lines]
+    hidden = [number for number, line in enumerate(lines) if _TRANSPARENT.search(line, characters + 1)]
+    if len(hidden) == 1 and count <= _MOST_INDICES:
+        # Before version 13, Pillow knows no colour that is none.
+        lines[hidden[0]] = _TRANSPARENT.sub(rb"\1#000000", lines[hidden[0]])
+    image = XpmImageFile(io.BytesIO(data[: head.end()] + b"\n".join([*lines, rest])), name)
+    if len(hidden) == 1 and image.mode == "P":
+        image.info["transparency"] = hidden[0]
+    return image
 
 
 def _six_digits(found: re.Match[bytes]) -> bytes:

@@ -18,6 +18,7 @@ from kseq.images.formats import read_header
 from kseq.images.pillow_pixels import PixelRules
 from kseq.images.pixel_form import PixelForm
 from tests.helpers.photos import photo
+from tests.helpers.pillow_versions import since_pillow_13
 from tests.packing.test_odd_images import chunk, png16, with_chunk
 
 
@@ -217,9 +218,10 @@ def palette_texture() -> bytes:
         (cursors((2, 24, [10, 20, 30]), (1, 24, [1, 1, 1])), [[30, 20, 10, 255], [30, 20, 10, 0]]),
         (cursors((256, 24, [10, 20, 30]), (16, 24, [1, 1, 1])), [[30, 20, 10, 255], *[[30, 20, 10, 0]] * 255]),
         (palette_texture(), [[10, 20, 30, 0], [40, 50, 60, 255]]),
-        (
+        pytest.param(
             bytes([0, 1, 1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 2, 0, 1, 0, 8, 0x20, 30, 20, 10, 0, 60, 50, 40, 255, 0, 1]),
             [[10, 20, 30, 0], [40, 50, 60, 255]],
+            marks=since_pillow_13,
         ),
     ],
     ids=("digits", "names", "sun", "sun-rgb", "cursor-alpha", "cursor-mask", "large-cursor", "texture-palette", "tga-palette"),
