@@ -17,7 +17,6 @@ import simplejpeg
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.DdsImagePlugin import DdsImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
@@ -38,7 +37,7 @@ from kseq.errors import ImageError, NotAnImageError
 from kseq.images.header_faults import describe_fault
 from kseq.images.jpeg_tiles import segments
 from kseq.images.number_files import is_array_file
-from kseq.images.old_formats import open_cursor, open_pixmap, open_sun_raster
+from kseq.images.old_formats import has_more_faces, open_cursor, open_pixmap, open_sun_raster, open_texture
 from kseq.images.other_files import describe_other
 from kseq.images.png_chunks import texts_first, without_false_animation, without_side_chunks
 from kseq.images.tiff_oddities import refuse_raw
@@ -131,7 +130,7 @@ FORMATS = (
     FileFormat("ICO", (".ico",), re.compile(rb"\0\0\x01\0[^\0]\0"), IcoImageFile),
     FileFormat("CUR", (".cur",), re.compile(rb"\0\0\x02\0[^\0]\0"), open_cursor),
     # Textures. The three formats of DX10 that are excepted hold floats.
-    FileFormat("DDS", (".dds",), re.compile(rb"(?s)DDS (?!.{80}DX10.{40}[\x5e-\x60]\0\0\0)"), DdsImageFile),
+    FileFormat("DDS", (".dds",), re.compile(rb"(?s)DDS (?!.{80}DX10.{40}[\x5e-\x60]\0\0\0)"), open_texture),
     # Version, run lengths, bits: Pillow takes any other for run lengths, too.
     FileFormat("PCX", (".pcx",), re.compile(rb"\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]"), PcxImageFile),
     # Of 16 bits, Pillow keeps the high byte, and says nothing of the low one.
@@ -166,8 +165,6 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 # The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the segment that ends them.
 _APP1, _SOS = 0xE1, 0xDA
 
-# DDSCAPS2_CUBEMAP and DDSCAPS2_VOLUME of a DDS.
-_DDS_CUBE_OR_VOLUME = 0x200200
 # The markers at the start of a codestream, and how far behind them the depth of the first channel stands.
 _JPEG2000_SIZ, _DEPTH_IN_SIZ = b"\xff\x4f\xff\x51", 42
 
@@ -234,7 +231,7 @@ def _full_header(data: bytes) -> ImageHeader:
         orientation = read_orientation(image)
         if orientation >= 5:
             height, width = width, height
-        has_more = _has_more_pages(image) or _has_more_faces(file_format, data)
+        has_more = _has_more_pages(image) or (file_format.name == "DDS" and has_more_faces(data))
         return ImageHeader(file_format, height, width, orientation, has_more, has_transparency(image), _is_deep(image))
 
 
@@ -265,11 +262,6 @@ def _has_more_pages(image: ImageFile) -> bool:
         # What cannot be read after the first picture is none of it.
         return False
     return not is_copy
-
-
-def _has_more_faces(file_format: FileFormat, data: bytes) -> bool:
-    """Whether a texture is a cube or a volume, of which Pillow reads the first face or layer."""
-    return file_format.name == "DDS" and bool(int.from_bytes(data[112:116], "little") & _DDS_CUBE_OR_VOLUME)
 
 
 def _is_deep(image: ImageFile) -> bool:

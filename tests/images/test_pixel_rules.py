@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.DdsImagePlugin import DdsRgbDecoder
 
 from kseq.errors import ImageError
 from kseq.images.codecs import decode, decode_mask, encode_png
@@ -254,6 +255,29 @@ def test_a_photoshop_file_of_sixteen_bits_is_refused_with_the_way_out() -> None:
     data[23] = 16
     with pytest.raises(ImageError, match="16.*PNG"):
         read_header(bytes(data))
+
+
+def test_a_texture_of_whole_bytes_is_not_read_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(DdsRgbDecoder, "decode")
+    masks = {"R": 0xFF, "G": 0xFF00, "B": 0xFF0000}, {"R": 0xFF0000, "G": 0xFF00, "B": 0xFF}
+    for places in masks:
+        for bits, alpha in ((24, 0), (32, 0), (32, 0xFF000000)):
+            words = (
+                struct.pack("<7I", 124, 0x100F, 1, 2, 0, 0, 0) + bytes(44) + struct.pack("<3I", 32, 0x41 if alpha else 0x40, 0)
+            )
+            pixel = [10, 20, 30, 40][: bits // 8]
+            data = b"DDS " + words + struct.pack("<5I", bits, *places.values(), alpha) + bytes(20) + bytes(pixel * 2)
+            colours = [10, 20, 30] if places["R"] == 0xFF else [30, 20, 10]
+            assert decode(data, "rgba")[0].tolist() == [[*colours, 40 if alpha else 255]] * 2
+
+
+@pytest.mark.parametrize(("place", "value", "is_more"), [(132, 4, True), (136, 4, True), (140, 2, True), (140, 1, False)])
+def test_a_texture_of_several_layers_says_that_its_first_is_taken(place: int, value: int, is_more: bool) -> None:
+    # DXGI_FORMAT_R8G8B8A8_UNORM, a flat texture.
+    words = struct.pack("<7I", 124, 0x100F, 1, 2, 0, 0, 0) + bytes(44) + struct.pack("<2I", 32, 4) + b"DX10" + bytes(40)
+    data = bytearray(b"DDS " + words + struct.pack("<5I", 28, 3, 0, 1, 0) + bytes(8))
+    data[place] = value
+    assert read_header(bytes(data)).has_more_pages == is_more
 
 
 def test_a_texture_that_is_a_cube_says_that_its_first_face_is_taken() -> None:
