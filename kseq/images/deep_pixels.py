@@ -185,6 +185,9 @@ def convert_numbers(values: np.ndarray, form: PixelForm, max_pixels: int, rules:
             hint = ": its channels come first, x.transpose(1, 2, 0) turns it"
         raise ImageError(f"is {values.dtype} of shape {values.shape}, allowed are {form.describe()}{hint}")
     check_pixels(pixels.shape[0], pixels.shape[1], max_pixels)
+    if values.dtype == np.uint8 and form.channels is None and form.color_mode == "rgba":
+        # Alpha is one of the numbers that they keep: 255, as of a file of 8 bits.
+        pixels = recolor(np.ascontiguousarray(pixels), form.color_mode)
     pixels = to_dtype(pixels, form.dtype)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         rules.note(_NOT_FINITE)
@@ -192,7 +195,7 @@ def convert_numbers(values: np.ndarray, form: PixelForm, max_pixels: int, rules:
     if form.channels is not None:
         return pixels
     if pixels.shape[2] == 4 and form.color_mode != "rgba":
-        opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        opaque = 255 if values.dtype == np.uint8 else 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         if (pixels[:, :, 3] != opaque).any():
             rules.note(FOURTH_IS_ALPHA)
     return recolor(pixels, form.color_mode)
