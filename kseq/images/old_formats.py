@@ -32,7 +32,7 @@ _SHORT_HEADER = 12
 # Width, height, colours, characters a pixel: the first line of a pixmap that is a text of C.
 _PIXMAP_HEAD = re.compile(rb'^"(\d*) (\d*) (\d*) (\d*).*\n', re.MULTILINE)
 # A colour, up to what stands for it on screens of gray or of two colours.
-_COLOUR = re.compile(rb"(\sc\s+)([^\s\"].*?)(?=\s+(?:m|g4?|s)\s|\s*\")")
+_COLOUR = re.compile(rb"(\sc\s+)([^\s\"].{0,99}?)(?=\s{1,99}(?:m|g4?|s)\s|\s{0,99}\")")
 _TRANSPARENT = re.compile(rb"(\sc\s+)None(?=\W)")
 # Of more colours, Pillow makes no palette.
 _MOST_INDICES = 256
@@ -55,7 +55,7 @@ _WHOLE_BYTES = {
     (32, (*_RED_LAST, _ALPHA)): "BGRA",
     (32, (*_RED_FIRST, _ALPHA)): "RGBA",
 }
-# DDSCAPS2_CUBEMAP and DDSCAPS2_VOLUME; of the header DX10, D3D10_RESOURCE_DIMENSION_TEXTURE3D and DDS_RESOURCE_MISC_TEXTURECUBE.
+# DDSCAPS2_CUBEMAP and DDSCAPS2_VOLUME; of the header DX10, D3D10_RESOURCE_DIMENSION_TEXTURE3D, DDS_RESOURCE_MISC_TEXTURECUBE.
 _CUBE_OR_VOLUME, _VOLUME, _CUBE = 0x200200, 4, 4
 _FOURTH_FIRST = {"RGBX": "XRGB", "BGRX": "XBGR"}
 
