@@ -131,6 +131,7 @@ def _opened_from_url(
                 columns,
                 root,
                 class_names,
+                is_recognised=source_format is None,
                 folder=outline.parent,
                 storage_options=storage_options,
                 **further,

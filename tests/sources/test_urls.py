@@ -66,6 +66,21 @@ def test_a_folder_of_classes_is_read_in_place_and_nothing_of_it_is_downloaded(
     assert len(kseq.ShardDataset(tmp_path / "from-url").rejected()) == 3
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_folders_that_are_called_like_no_class_are_refused_at_urls_too(tmp_path: Path, kind: str) -> None:
+    write_photos(tmp_path / "set", {"images": 3})
+    local = tmp_path / "set"
+    if kind != "folder":
+        local = Path(shutil.make_archive(str(tmp_path / "set"), kind, local))
+    url = upload(local, memory_url(local.name))
+    for source in (local, url):
+        with raises(SourceError, source, "images"):
+            kseq.pack(source, tmp_path / "packed", workers=0)
+    with pytest.raises(SourceError) as refused:
+        kseq.pack(url, tmp_path / "packed", workers=0)
+    assert "tar -xf" not in str(refused.value)
+
+
 @pytest.mark.slow
 def test_worker_processes_read_from_a_url(folder: Path, tmp_path: Path) -> None:
     kseq.pack(folder, tmp_path / "from-disk", workers=0, shard_bytes=8_000)
