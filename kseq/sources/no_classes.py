@@ -56,8 +56,8 @@ def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here:
     is_folder = os.path.isdir(path)
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
     if not is_folder:
-        is_tar = is_here and source_format == "webdataset" and os.path.isfile(path)
-        unpack = unpack_command(path) if is_tar else "unpack it, and give that folder"
+        is_tar = source_format == "webdataset" and os.path.isfile(path)
+        unpack = unpack_command(path, is_here=is_here) if is_tar else "unpack it, and give that folder"
         way_out = f"more layouts are known in a folder: {unpack}"
     elif len(inner) == 1:
         way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"
