@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from kseq.reading.label_counts import SplitCounts
     from kseq.reading.verify import VerifyReport, verify
     from kseq.sources.column_roles import TARGET_KINDS, Columns
-    from kseq.sources.registry import SOURCE_FORMATS
+    from kseq.sources.formats import SOURCE_FORMATS
     from kseq.storage.box_counts import BoxCounts
     from kseq.storage.duplicate_counts import DuplicateCounts
     from kseq.storage.fields import Field
@@ -193,7 +193,7 @@ _HOMES = {
     "RelabelReport": "kseq.editing.relabel",
     "RenameClassReport": "kseq.editing.rename_class",
     "ResumeTraining": "kseq.training.resume_training",
-    "SOURCE_FORMATS": "kseq.sources.registry",
+    "SOURCE_FORMATS": "kseq.sources.formats",
     "ShardDataset": "kseq.reading.dataset",
     "ShardSequence": "kseq.training.sequence",
     "SplitCounts": "kseq.reading.label_counts",

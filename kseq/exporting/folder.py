@@ -29,6 +29,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from kseq.arguments import spelled
@@ -38,15 +39,12 @@ from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.platforms.files import is_file_name
-from kseq.sources.registry import FORMATS
+from kseq.sources.formats import load_formats
 from kseq.sources.split_names import SPLITS, folder_split
 from kseq.storage.fields import Field
 
 __all__ = ["FOLDER", "FolderWriter"]
 
-# The names of files that hold images: such a part of a source's name is no folder. Tables of text hold paths.
-_ARCHIVES = [archive.file_names for archive in FORMATS if archive.file_names and archive.name not in ("csv", "jsonl")]
-_ARCHIVE = re.compile(f"({'|'.join(_ARCHIVES)})$", re.IGNORECASE)
 # What the operating system says of a name that is taken, or that no file can have there.
 _BAD_NAME = (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 _MAX_NAME_BYTES = 255
@@ -191,12 +189,19 @@ def _packed_split(sample: ExportedSample) -> str:
     return sample.split if sample.split is not None and sample.split in SPLITS.values() else ""
 
 
+@cache
+def _archive() -> re.Pattern[str]:
+    """What names of files that hold images end in: such a part of a source's name is no folder. Tables of text hold paths."""
+    formats = (known for known in load_formats() if known.name not in ("csv", "jsonl"))
+    return re.compile(f"({'|'.join(known.file_names for known in formats if known.file_names)})$", re.IGNORECASE)
+
+
 def _kept_name(source: bytes, suffixes: tuple[str, ...], keeps_suffix: bool) -> bytes | None:
     """The name that a sample has in its source; None if no file below a folder can have it."""
     *folders, name = os.fsdecode(source).split("/")
     stem, source_suffix = os.path.splitext(name)
     is_named_like_image = source_suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
-    if not is_named_like_image or not stem or any(_ARCHIVE.search(folder) for folder in folders):
+    if not is_named_like_image or not stem or any(_archive().search(folder) for folder in folders):
         return None
     if not all(map(_is_visible_name, (*folders, name))):
         return None

@@ -4,7 +4,8 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 `kseq.reading`.
 
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
-that to the list in `registry`, which finds the format of a path and gives the command its choices.
+that to the list in `formats`, which loads each when it is asked for and gives the command its choices; `registry` finds the
+format of a path.
 
 - Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`; `object_cells`), `celeba`,
   `imagenet`, `benchmarks` (other well-known collections, by `benchmark_lists`).

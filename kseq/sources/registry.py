@@ -11,92 +11,32 @@ from typing import Any
 from kseq.arguments import choice, spelled, spelled_call
 from kseq.errors import ArgumentError, SourceError
 from kseq.images.pixel_form import PLAIN_FORM, PixelForm
-from kseq.sources.arrayrecord import ARRAYRECORD
-from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
-from kseq.sources.benchmarks import BENCHMARK
-from kseq.sources.box_tables import BOX_TABLE
-from kseq.sources.celeba import CELEBA
-from kseq.sources.cifar import CIFAR
 from kseq.sources.class_names import folder_class_name
-from kseq.sources.coco_folder import COCO
 from kseq.sources.column_roles import OBJECT_MASKS, Columns, mask_of_objects
 from kseq.sources.compressed import Unpacker
-from kseq.sources.cvat import CVAT
-from kseq.sources.dota import DOTA
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
-from kseq.sources.huggingface import HUGGINGFACE
-from kseq.sources.idx import IDX
-from kseq.sources.image_folder import IMAGE_FOLDER
-from kseq.sources.imagenet import IMAGENET
-from kseq.sources.labelme import LABELME
-from kseq.sources.labelstudio import LABELSTUDIO
+from kseq.sources.formats import SOURCE_FORMATS, load_format, load_formats
 from kseq.sources.layouts import find_layout
 from kseq.sources.listing import Listing, list_folder
-from kseq.sources.lmdb_files import LMDB
 from kseq.sources.no_classes import describe_around, refuse_no_classes
-from kseq.sources.object_pngs import OBJECT_PNGS
-from kseq.sources.parquet import PARQUET
-from kseq.sources.pixel_rows import PIXEL_ROWS
-from kseq.sources.run_length_tables import RUN_LENGTHS
 from kseq.sources.side_files import CLASS_ORDER
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
-from kseq.sources.tfrecord import TFRECORD
-from kseq.sources.tool_json import TOOL_JSON
 from kseq.sources.tool_layouts import refused_source
-from kseq.sources.via import VIA
-from kseq.sources.voc import VOC
-from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.wrong_files import describe_wrong_file
-from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP, list_zip
 from kseq.sources.zip_outline import ZipOutline
 
-__all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "is_outlined", "open_source", "recognise_outline"]
+__all__ = ["choose_format", "is_outlined", "open_source", "recognise_outline"]
 
-# Each module says how its format is recognised and opened. A folder is tried as the last format first: a plain folder of
-# images, the most general format, comes first in the list.
-FORMATS: tuple[SourceFormat, ...] = (
-    FOLDER,
-    PIXEL_ROWS,
-    CELEBA,
-    IMAGENET,
-    TOOL_JSON,
-    VIA,
-    RUN_LENGTHS,
-    BOX_TABLE,
-    LABELSTUDIO,
-    CSV,
-    JSONL,
-    PARQUET,
-    LABELME,
-    COCO,
-    CVAT,
-    VOC,
-    YOLO,
-    DOTA,
-    WEBDATASET,
-    ZIP,
-    TFRECORD,
-    ARRAYRECORD,
-    HUGGINGFACE,
-    IMAGE_FOLDER,
-    ARRAYS,
-    IDX,
-    CIFAR,
-    LMDB,
-    BENCHMARK,
-    OBJECT_PNGS,
-)
-SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
-"""The names of the formats that `pack` and `append` read, for the argument `source_format`."""
 # A pattern is none of these.
-_ONE_FILE = (ZIP, CSV, JSONL, ARRAYS)
-# Several formats share a suffix.
-_SUFFIXES = ", ".join(dict.fromkeys(suffix for source_format in FORMATS for suffix in source_format.suffixes))
+_ONE_FILE = ("zip", "csv", "jsonl", "arrays")
+
+# What lies beside images and is no part of a collection; without folders of masks, it is a plain folder of images then.
+_DOCUMENT = re.compile(r"(.*/)?((readme|licen[cs]e|copying|notice|citation)[^/]*|[^/]*\.(md|pdf|html?|ini|db))", re.IGNORECASE)
+_MASKS = "masks"
 
 
 def open_source(
@@ -142,29 +82,7 @@ def open_source(
     listing = _list(path) if source_format in (None, FOLDER.name, ZIP.name) else None
     chosen = _choose(path, source_format, listing)
     is_recognised = is_recognised or source_format is None
-    is_unlabelled = chosen.may_lack_label and columns == Columns(label="")
-    has_mask = chosen.has_outlines and mask_of_objects(columns) is not None and columns == Columns(mask=columns.mask)
-    if not (chosen.has_columns or is_unlabelled or has_mask or columns == Columns()):
-        allowed = ", ".join(known.name for known in FORMATS if known.has_columns)
-        roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
-        given = ", ".join(spelled(f"columns.{role}") for role in roles)
-        outlined = ", ".join(known.name for known in FORMATS if known.has_outlines)
-        masks = " or ".join(spelled("columns.mask", kind) for kind in OBJECT_MASKS)
-        hint = f"; {masks} with outlines of objects ({outlined})" if columns.mask is not None else ""
-        raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}){hint}, found {chosen.name}")
-    if not chosen.has_root and root is not None:
-        allowed = ", ".join(known.name for known in FORMATS if known.has_root)
-        raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {chosen.name}")
-    if not chosen.has_links and follow_links:
-        allowed = ", ".join(known.name for known in FORMATS if known.has_links)
-        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
-    if suffix is not None and not (chosen.has_suffix and isinstance(suffix, str) and re.fullmatch(r"\.[^/\\\0]+", suffix)):
-        allowed = ", ".join(known.name for known in FORMATS if known.has_suffix)
-        raise ArgumentError(
-            f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
-        )
-    if shape is not None:
-        _check_shape(path, shape, chosen)
+    _check_arguments(path, chosen, columns, root, suffix, shape, follow_links=follow_links)
     layout = find_layout(listing) if chosen in (FOLDER, ZIP) and listing is not None and columns.label != "" else None
     if layout is not None and layout.is_certain and is_recognised:
         raise SourceError(layout.refusal(path))
@@ -188,12 +106,48 @@ def open_source(
         try:
             source = chosen.open(request)
         except SourceError as error:
-            hint = describe_around(path) if chosen in (FOLDER, VOC) and os.path.isdir(path) else ""
+            hint = describe_around(path) if chosen.name in ("folder", "voc") and os.path.isdir(path) else ""
             raise (SourceError(f"{error}{hint}") if hint else error) from error
-    if chosen in (FOLDER, ZIP, WEBDATASET) and is_recognised and class_names is None:
+    if chosen.name in ("folder", "zip", "webdataset") and is_recognised and class_names is None:
         refuse_no_classes(path, source, chosen.name, is_here=folder is None)
     notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
     return _with_encoded_classes(replace(source, notes=tuple(notes)))
+
+
+def _check_arguments(
+    path: str,
+    chosen: SourceFormat,
+    columns: Columns,
+    root: str | None,
+    suffix: str | None,
+    shape: Sequence[int] | None,
+    *,
+    follow_links: bool,
+) -> None:
+    """Raise ArgumentError if arguments of `open_source` do not go with the format."""
+    is_unlabelled = chosen.may_lack_label and columns == Columns(label="")
+    has_mask = chosen.has_outlines and mask_of_objects(columns) is not None and columns == Columns(mask=columns.mask)
+    if not (chosen.has_columns or is_unlabelled or has_mask or columns == Columns()):
+        allowed = _names_of("has_columns")
+        roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
+        given = ", ".join(spelled(f"columns.{role}") for role in roles)
+        outlined = _names_of("has_outlines")
+        masks = " or ".join(spelled("columns.mask", kind) for kind in OBJECT_MASKS)
+        hint = f"; {masks} with outlines of objects ({outlined})" if columns.mask is not None else ""
+        raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}){hint}, found {chosen.name}")
+    if not chosen.has_root and root is not None:
+        allowed = _names_of("has_root")
+        raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {chosen.name}")
+    if not chosen.has_links and follow_links:
+        allowed = _names_of("has_links")
+        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
+    if suffix is not None and not (chosen.has_suffix and isinstance(suffix, str) and re.fullmatch(r"\.[^/\\\0]+", suffix)):
+        allowed = _names_of("has_suffix")
+        raise ArgumentError(
+            f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
+        )
+    if shape is not None:
+        _check_shape(path, shape, chosen)
 
 
 def _with_encoded_classes(source: Source) -> Source:
@@ -213,7 +167,7 @@ def _with_encoded_classes(source: Source) -> Source:
 
 def is_outlined(path: str, source_format: str | None) -> bool:
     """Whether a path is a zip of annotations or tables: of nothing that is read in place."""
-    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in (FOLDER.name, ZIP.name, YOLO.name):
+    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in ("folder", "zip", "yolo"):
         return False
     return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(list_zip(path)) is ZIP)
 
@@ -232,10 +186,15 @@ def recognise_outline(tops: Sequence[str], source_format: str | None) -> tuple[s
     return named[0] if chosen.is_folder is None and named else tops[-1], chosen.name
 
 
+def _names_of(ability: str) -> str:
+    """The formats for which an attribute of `SourceFormat` is true."""
+    return ", ".join(known.name for known in load_formats() if getattr(known, ability))
+
+
 def _check_shape(path: str, shape: Any, chosen: SourceFormat) -> None:
     are_sides = isinstance(shape, Sequence) and all(isinstance(side, int) and side > 0 for side in shape)
     if not (chosen.has_shape and are_sides and len(shape) in (2, 3)):
-        allowed = ", ".join(known.name for known in FORMATS if known.has_shape)
+        allowed = _names_of("has_shape")
         raise ArgumentError(
             f"{path}: {spelled('shape', shape)}: allowed are height and width, with channels before or behind them, with "
             f"{allowed}, found {chosen.name}"
@@ -258,14 +217,14 @@ def _choose(path: str, source_format: str | None, listing: Listing | None) -> So
     if source_format is None:
         return _recognise(path, listing)
     choice("source_format", source_format, SOURCE_FORMATS)
-    return next(known for known in FORMATS if known.name == source_format)
+    return load_format(str(source_format))
 
 
 def _recognise(path: str, listing: Listing | None) -> SourceFormat:
     if is_pattern(path):
         first = match_files(path)[0]
         chosen = _recognise_file(first, _list(first))
-        if chosen in _ONE_FILE:
+        if chosen.name in _ONE_FILE:
             calls = f"{spelled_call('pack')} the first, and {spelled_call('append')} the others"
             raise SourceError(
                 f"{path}: is a pattern of several files, and a source of the format {chosen.name} is one: {calls}"
@@ -277,7 +236,7 @@ def _recognise(path: str, listing: Listing | None) -> SourceFormat:
 
 
 def _recognise_file(path: str, listing: Listing | None) -> SourceFormat:
-    for source_format in FORMATS:
+    for source_format in load_formats():
         if not os.path.isfile(path) or not source_format.matches(path):
             continue
         if source_format.is_file is None or source_format.is_file(path):
@@ -285,8 +244,10 @@ def _recognise_file(path: str, listing: Listing | None) -> SourceFormat:
     reason = (refused_source(path) or describe_wrong_file(path, "")) if os.path.isfile(path) else None
     if reason is not None:
         raise SourceError(f"{path}: {reason}")
+    # Several formats share a suffix.
+    suffixes = ", ".join(dict.fromkeys(suffix for known in load_formats() for suffix in known.suffixes))
     raise SourceError(
-        f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "
+        f"{path}: is neither a folder of images nor a file that its name tells ({suffixes}): "
         f"{spelled('source_format')} says what it is"
     )
 
@@ -295,12 +256,14 @@ def _recognise_zip(listing: Listing | None) -> SourceFormat:
     """The format of a folder in a zip; a folder of images if it is no other, or cannot be read."""
     if listing is None:
         return ZIP
-    return next((known for known in FORMATS if known.is_archive is not None and known.is_archive(listing)), ZIP)
+    return next((known for known in load_formats() if known.is_archive is not None and known.is_archive(listing)), ZIP)
 
 
 def _recognise_folder(listing: Listing) -> SourceFormat:
     """The format of a folder, or of the files in it or one folder deeper; a folder of images if there are none."""
-    for source_format in reversed(FORMATS):
+    if _is_plain(listing):
+        return FOLDER
+    for source_format in reversed(load_formats()):
         if source_format.is_folder is not None and source_format.is_folder(listing):
             return source_format
     names = [name for name in (*listing.images, *listing.others) if name.count("/") <= 1]
@@ -308,7 +271,13 @@ def _recognise_folder(listing: Listing) -> SourceFormat:
     tars = {os.path.splitext(name)[0] for name in names if name.lower().endswith(".tar")}
     names = [name for name in names if name.lower().endswith(".tar") or os.path.splitext(name)[0] not in tars]
     for name in sorted(names):
-        for source_format in FORMATS:
+        for source_format in load_formats():
             if source_format.in_folders and source_format.matches(name):
                 return source_format
     return FOLDER
+
+
+def _is_plain(listing: Listing) -> bool:
+    """Whether no other format than a folder of images can be meant: then the other formats need not be loaded."""
+    has_masks = any(folder.rpartition("/")[2] == _MASKS for folder in listing.folders)
+    return any("/" in image for image in listing.images) and not has_masks and all(map(_DOCUMENT.fullmatch, listing.others))
