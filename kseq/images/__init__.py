@@ -6,7 +6,7 @@ Imports only `kseq.errors`, `kseq.arguments` and `kseq.platforms`.
   as they are; headers. A further format is a line of this table: `codecs` decodes whatever the reader gives.
 - `codecs`: encoded bytes to uint8 pixels and back; one rule each for colour, depth, alpha and orientation.
 - `pillow_pixels`: what Pillow opened to uint8: palettes, depths, transparency. `png_chunks`: which parts of a PNG matter.
-- `tiff_oddities`: what Pillow misreads in a TIFF.
+- `tiff_oddities`: what Pillow misreads in a TIFF. `old_formats`: in cursors, X pixmaps, Sun rasters and textures.
 - `other_files`: what is no image, by name, and what to do with it. `header_faults`: what Pillow finds wrong with a header.
 - `pixel_form`: the dtype and the channels of pixels. `deep_pixels`: files to pixels of more than 8 bits or other numbers of
   channels, in the numbers of the file. `number_files`: `.npy`, PGM, PPM, PFM. `tiff_numbers`: TIFF, by tifffile.

@@ -133,9 +133,11 @@ def _deep_gray(image: ImageFile, data: bytes) -> np.ndarray:
     plain_pixels(image, data, _PLAIN_RULES)
     if not image.mode.startswith("I;16"):
         return np.empty(0, np.uint16)
+    bits = (jpeg2000_bits(data) or 16) if image.format == _JPEG2000.name else 16
+    if bits > 16:
+        raise ImageError(f"has {bits} bits a channel, allowed are 16 where its numbers are taken")
     # Pillow stretches fewer bits of a JPEG 2000 to sixteen.
-    shift = 16 - (jpeg2000_bits(data) or 16) if image.format == _JPEG2000.name else 0
-    return np.asarray(image)[:, :, None] >> shift
+    return np.asarray(image)[:, :, None] >> 16 - bits
 
 
 @contextmanager
@@ -183,6 +185,9 @@ def convert_numbers(values: np.ndarray, form: PixelForm, max_pixels: int, rules:
             hint = ": its channels come first, x.transpose(1, 2, 0) turns it"
         raise ImageError(f"is {values.dtype} of shape {values.shape}, allowed are {form.describe()}{hint}")
     check_pixels(pixels.shape[0], pixels.shape[1], max_pixels)
+    if values.dtype == np.uint8 and form.channels is None and form.color_mode == "rgba":
+        # Alpha is one of the numbers that they keep: 255, as of a file of 8 bits.
+        pixels = recolor(np.ascontiguousarray(pixels), form.color_mode)
     pixels = to_dtype(pixels, form.dtype)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         rules.note(_NOT_FINITE)
@@ -190,7 +195,7 @@ def convert_numbers(values: np.ndarray, form: PixelForm, max_pixels: int, rules:
     if form.channels is not None:
         return pixels
     if pixels.shape[2] == 4 and form.color_mode != "rgba":
-        opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        opaque = 255 if values.dtype == np.uint8 else 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         if (pixels[:, :, 3] != opaque).any():
             rules.note(FOURTH_IS_ALPHA)
     return recolor(pixels, form.color_mode)

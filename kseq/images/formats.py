@@ -17,8 +17,6 @@ import simplejpeg
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.CurImagePlugin import CurImageFile
-from PIL.DdsImagePlugin import DdsImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
@@ -30,23 +28,21 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.PsdImagePlugin import PsdImageFile
 from PIL.QoiImagePlugin import QoiImageFile
 from PIL.SgiImagePlugin import SgiImageFile
-from PIL.SunImagePlugin import SunImageFile
 from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from PIL.XbmImagePlugin import XbmImageFile
-from PIL.XpmImagePlugin import XpmImageFile
 
 from kseq.errors import ImageError, NotAnImageError
 from kseq.images.header_faults import describe_fault
 from kseq.images.jpeg_tiles import segments
 from kseq.images.number_files import is_array_file
+from kseq.images.old_formats import has_more_faces, open_cursor, open_pixmap, open_sun_raster, open_texture
 from kseq.images.other_files import describe_other
 from kseq.images.png_chunks import texts_first, without_false_animation, without_side_chunks
 from kseq.images.tiff_oddities import refuse_raw
 
 __all__ = [
-    "ALPHA_MODES",
     "BROKEN",
     "FORMATS",
     "HEAD_BYTES",
@@ -63,6 +59,7 @@ __all__ = [
     "check_start",
     "check_stored_format",
     "detect_format",
+    "has_transparency",
     "is_jpeg",
     "jpeg2000_bits",
     "jpeg_size",
@@ -131,14 +128,15 @@ FORMATS = (
     FileFormat("PSD", (".psd",), re.compile(rb"8BPS\0\x01"), PsdImageFile),
     FileFormat("QOI", (".qoi",), re.compile(rb"qoif"), QoiImageFile),
     FileFormat("ICO", (".ico",), re.compile(rb"\0\0\x01\0[^\0]\0"), IcoImageFile),
-    FileFormat("CUR", (".cur",), re.compile(rb"\0\0\x02\0[^\0]\0"), CurImageFile),
+    FileFormat("CUR", (".cur",), re.compile(rb"\0\0\x02\0[^\0]\0"), open_cursor),
     # Textures. The three formats of DX10 that are excepted hold floats.
-    FileFormat("DDS", (".dds",), re.compile(rb"(?s)DDS (?!.{80}DX10.{40}[\x5e-\x60]\0\0\0)"), DdsImageFile),
+    FileFormat("DDS", (".dds",), re.compile(rb"(?s)DDS (?!.{80}DX10.{40}[\x5e-\x60]\0\0\0)"), open_texture),
     # Version, run lengths, bits: Pillow takes any other for run lengths, too.
     FileFormat("PCX", (".pcx",), re.compile(rb"\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]"), PcxImageFile),
-    FileFormat("SGI", (".sgi", ".rgb", ".rgba", ".bw"), re.compile(rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]"), SgiImageFile),
-    FileFormat("SUN", (".ras",), re.compile(rb"\x59\xa6\x6a\x95"), SunImageFile),
-    FileFormat("XPM", (".xpm",), re.compile(rb"/\* XPM \*/"), XpmImageFile),
+    # Of 16 bits, Pillow keeps the high byte, and says nothing of the low one.
+    FileFormat("SGI", (".sgi", ".rgb", ".rgba", ".bw"), re.compile(rb"\x01\xda[\0\x01]\x01\0[\x01-\x03]"), SgiImageFile),
+    FileFormat("SUN", (".ras",), re.compile(rb"\x59\xa6\x6a\x95"), open_sun_raster),
+    FileFormat("XPM", (".xpm",), re.compile(rb"/\* XPM \*/"), open_pixmap),
     FileFormat("XBM", (".xbm",), re.compile(rb"#define\s+\S+_width\s"), XbmImageFile),
     # It begins with no mark, but with few values: whether there is a palette, how pixels are stored, how many bits they have.
     FileFormat(
@@ -162,13 +160,11 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_SUBFILE_TYPE = 254
 
 # Pillow's modes that have transparency.
-ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 # The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the segment that ends them.
 _APP1, _SOS = 0xE1, 0xDA
 
-# DDSCAPS2_CUBEMAP and DDSCAPS2_VOLUME of a DDS.
-_DDS_CUBE_OR_VOLUME = 0x200200
 # The markers at the start of a codestream, and how far behind them the depth of the first channel stands.
 _JPEG2000_SIZ, _DEPTH_IN_SIZ = b"\xff\x4f\xff\x51", 42
 
@@ -235,9 +231,18 @@ def _full_header(data: bytes) -> ImageHeader:
         orientation = read_orientation(image)
         if orientation >= 5:
             height, width = width, height
-        has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-        has_more = _has_more_pages(image) or _has_more_faces(file_format, data)
-        return ImageHeader(file_format, height, width, orientation, has_more, has_alpha, _is_deep(image))
+        has_more = _has_more_pages(image) or (file_format.name == "DDS" and has_more_faces(data))
+        return ImageHeader(file_format, height, width, orientation, has_more, has_transparency(image), _is_deep(image))
+
+
+def has_transparency(image: Image.Image) -> bool:
+    """Whether pixels of an image of Pillow may be transparent: by a channel, by a colour, or by the palette."""
+    palette = image.palette if image.mode == "P" else None
+    return (
+        image.mode in _ALPHA_MODES
+        or "transparency" in image.info
+        or (palette is not None and (palette.rawmode or palette.mode).startswith(("RGBA", "BGRA")))
+    )
 
 
 def _has_more_pages(image: ImageFile) -> bool:
@@ -257,11 +262,6 @@ def _has_more_pages(image: ImageFile) -> bool:
         # What cannot be read after the first picture is none of it.
         return False
     return not is_copy
-
-
-def _has_more_faces(file_format: FileFormat, data: bytes) -> bool:
-    """Whether a texture is a cube or a volume, of which Pillow reads the first face or layer."""
-    return file_format.name == "DDS" and bool(int.from_bytes(data[112:116], "little") & _DDS_CUBE_OR_VOLUME)
 
 
 def _is_deep(image: ImageFile) -> bool:

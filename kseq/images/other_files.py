@@ -63,6 +63,7 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (rb"gimp xcf", "XCF", _CONVERT),
     (rb"\x0a[\0-\x05][\0\x01][\x01\x02\x04\x08]", "PCX of a rare kind", _CONVERT),
     (rb"farbfeld", "farbfeld", _CONVERT),
+    (rb"\x01\xda[\0\x01]\x02", "SGI of 16 bits", _CONVERT),
     (rb"8BPS", "a large Photoshop file (PSB)", _CONVERT),
     (rb"(?s)BA.{12}(BM|CI|CP|IC|PT)", "a bitmap array of OS/2", _CONVERT),
     (rb"icns", "icons of macOS (ICNS)", _CONVERT),

@@ -14,7 +14,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
-from kseq.images.formats import ALPHA_MODES, BROKEN, jpeg2000_bits, open_image
+from kseq.images.formats import BROKEN, has_transparency, jpeg2000_bits, open_image
 from kseq.images.tiff_oddities import BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, correct_palette, correct_planes, white_up
 from kseq.platforms.libtiff_messages import libtiff_messages
 
@@ -103,8 +103,7 @@ def to_colours(image: Image.Image) -> np.ndarray:
     if image.mode == "La":
         # Of gray that is multiplied by its alpha, Pillow knows no other way.
         image = image.convert("LA")
-    has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-    mode = "RGBA" if has_alpha else "L" if image.mode in ("1", "L") else "RGB"
+    mode = "RGBA" if has_transparency(image) else "L" if image.mode in ("1", "L") else "RGB"
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 

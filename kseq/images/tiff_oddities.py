@@ -71,7 +71,7 @@ def correct_palette(image: ImageFile) -> None:
     """Give an opened image of a TIFF the colours of a palette of 8 bits, where none of the palette is above 255."""
     if isinstance(image, TiffImageFile) and image.mode in ("P", "PA"):
         colours = image.tag_v2.get(_COLOR_MAP, ())
-        if colours and 0 < max(colours) <= 255:
+        if colours and min(colours) >= 0 and 0 < max(colours) <= 255:
             # All red ones come first, then the green ones.
             image.palette = ImagePalette.raw("RGB;L", bytes(colours))
 

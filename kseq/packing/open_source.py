@@ -13,7 +13,6 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
-from kseq.sources.folder import FOLDER
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
 from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
@@ -126,13 +125,13 @@ def _opened_from_url(
         with outline.naming_urls():
             chosen = choose_format(outline.path, source_format)
             outline.download(chosen)
-            # What looks like class folders and is none is refused where nobody says that it is.
             opened = open_source(
                 outline.path,
-                source_format if chosen is FOLDER else chosen.name,
+                chosen.name,
                 columns,
                 root,
                 class_names,
+                is_recognised=source_format is None,
                 folder=outline.parent,
                 storage_options=storage_options,
                 **further,

@@ -31,9 +31,10 @@ def read_file(path: str | bytes) -> bytes:
         with open(path, "rb", buffering=0, opener=open_without_waiting) as file:
             status = os.fstat(file.fileno())
             _check_regular(status)
-            data = file.read(min(status.st_size, _FIRST_BYTES))
+            # One byte more than the size tells whether it has more: it may grow, and some file systems say 0 of any file.
+            data = file.read(min(max(status.st_size + 1, HEAD_BYTES), _FIRST_BYTES))
             check_start(data[:HEAD_BYTES])
-            return data if len(data) == status.st_size else data + file.read()
+            return data if len(data) == status.st_size < _FIRST_BYTES else data + file.read()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     except MemoryError as error:

@@ -29,7 +29,7 @@ from kseq.sources.tar_samples import unpack_command
 __all__ = ["describe_around", "refuse_no_classes"]
 
 
-def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
+def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here: bool) -> None:
     """Raise SourceError if the folders that were taken for classes are called like no class, and there is but one, or one has
     no image, or images of two have the same names.
 
@@ -37,6 +37,7 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
         path: The folder or the archive.
         source: What was found in it.
         source_format: Packs the folders as classes.
+        is_here: Whether an archive lies on this machine, where a shell unpacks it.
     """
     class_names = source.class_names
     if not class_names or not all(map(_is_part, class_names)):
@@ -60,7 +61,7 @@ def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
     if not is_folder:
         is_tar = source_format == "webdataset" and os.path.isfile(path)
-        unpack = unpack_command(path) if is_tar else "unpack it, and give that folder"
+        unpack = unpack_command(path, is_here=is_here) if is_tar else "unpack it, and give that folder"
         way_out = f"more layouts are known in a folder: {unpack}"
     elif len(inner) == 1:
         way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"

@@ -46,6 +46,7 @@ def open_source(
     root: str | None,
     class_names: Sequence[str] | None,
     *,
+    is_recognised: bool = False,
     follow_links: bool = False,
     suffix: str | None = None,
     shape: Sequence[int] | None = None,
@@ -63,6 +64,7 @@ def open_source(
         columns: Which column, feature, array or kind of file holds what.
         root: The folder or URL that the paths in a file are relative to; None for the folder of the file.
         class_names: All classes, in the order of their numbers.
+        is_recognised: Whether the format was recognised, and nobody named it: what looks like no classes is refused then.
         follow_links: Follow links out of the folder of images, and links to folders.
         suffix: Added to the paths in a table that do not end with it, such as `".jpg"`; None to look for files where paths
             have no suffix.
@@ -79,9 +81,10 @@ def open_source(
     """
     listing = _list(path) if source_format in (None, FOLDER.name, ZIP.name) else None
     chosen = _choose(path, source_format, listing)
+    is_recognised = is_recognised or source_format is None
     _check_arguments(path, chosen, columns, root, suffix, shape, follow_links=follow_links)
     layout = find_layout(listing) if chosen in (FOLDER, ZIP) and listing is not None and columns.label != "" else None
-    if layout is not None and layout.is_certain and source_format is None:
+    if layout is not None and layout.is_certain and is_recognised:
         raise SourceError(layout.refusal(path))
     if layout is not None and class_names is not None and layout.name.startswith(CLASS_ORDER):
         # Somebody has said which classes there are.
@@ -105,8 +108,8 @@ def open_source(
         except SourceError as error:
             hint = describe_around(path) if chosen.name in ("folder", "voc") and os.path.isdir(path) else ""
             raise (SourceError(f"{error}{hint}") if hint else error) from error
-    if chosen.name in ("folder", "zip", "webdataset") and source_format is None and class_names is None:
-        refuse_no_classes(path, source, chosen.name)
+    if chosen.name in ("folder", "zip", "webdataset") and is_recognised and class_names is None:
+        refuse_no_classes(path, source, chosen.name, is_here=folder is None)
     notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
     return _with_encoded_classes(replace(source, notes=tuple(notes)))
 

@@ -72,8 +72,10 @@ def part_images(samples: Iterable[TarSample]) -> Iterator[TarSample]:
             yield TarSample(f"{sample.key}.{stem}" if stem else sample.key, {suffix: location})
 
 
-def unpack_command(path: str) -> str:
-    """The commands that unpack a tar, and pack the folder."""
+def unpack_command(path: str, *, is_here: bool = True) -> str:
+    """The commands that unpack a tar, and pack the folder; of one at a URL, what to do."""
+    if not is_here:
+        return f"fetch it, unpack it, and pack that: {spelled_call('pack', 'FOLDER', 'DATASET')}"
     folder = re.sub(r"\.(tar(\.\w+)?|t\w+)$", "", path, flags=re.IGNORECASE)
     words = (shell_path(folder), shell_path(path))
     call = spelled_call("pack", folder, "DATASET")

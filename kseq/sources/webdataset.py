@@ -89,7 +89,13 @@ class WebDatasetSource(Source):
 
     @classmethod
     def load(
-        cls, path: str, columns: Columns, class_names: Sequence[str] | None = None, unpacker: Unpacker | None = None
+        cls,
+        path: str,
+        columns: Columns,
+        class_names: Sequence[str] | None = None,
+        unpacker: Unpacker | None = None,
+        *,
+        is_here: bool = True,
     ) -> WebDatasetSource:
         """Find every file in the tars, and read all but the images.
 
@@ -98,6 +104,7 @@ class WebDatasetSource(Source):
             columns: Which column holds what.
             class_names: All classes, in the order of their numbers; None for the classes that the samples name.
             unpacker: Unpacks compressed tars; None where they are refused.
+            is_here: Whether the tars lie on this machine, where a shell unpacks them.
 
         Raises:
             SourceError: If the files are no tars, or no sample in them can be packed.
@@ -126,10 +133,14 @@ class WebDatasetSource(Source):
         reader = _CellReader(files, folders, tar_classes)
         names = _column_names(samples, columns, reader)
         if _ANY_IMAGE not in names and set(names) & _TARS and os.path.isfile(path):
-            raise SourceError(f"{path}: holds tars: {unpack_command(path)}")
+            raise SourceError(f"{path}: holds tars: {unpack_command(path, is_here=is_here)}")
         usual = {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)}
         columns = find_columns(
-            columns, path, names, usual, hint=_hint(path, names, next(iter(map(reader.json, islice(samples, 1))), None))
+            columns,
+            path,
+            names,
+            usual,
+            hint=_hint(path, names, next(iter(map(reader.json, islice(samples, 1))), None), is_here),
         )
         pixels, asked = pixel_columns(columns), value_columns(columns)
         cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
@@ -176,7 +187,9 @@ class WebDatasetSource(Source):
 
 WEBDATASET = SourceFormat(
     "webdataset",
-    lambda request: WebDatasetSource.load(request.path, request.columns, request.class_names, request.unpacker),
+    lambda request: WebDatasetSource.load(
+        request.path, request.columns, request.class_names, request.unpacker, is_here=request.folder is None
+    ),
     (".tar", ".tar.gz"),
     _TAR_NAMES,
     in_folders=True,
@@ -240,14 +253,14 @@ def _tar_classes(names: Sequence[str], samples: Iterable[TarSample]) -> tuple[st
     return tuple(map(folder_class_name, stems))
 
 
-def _hint(path: str, names: Sequence[str], json_values: Mapping[str, Any] | None) -> str:
+def _hint(path: str, names: Sequence[str], json_values: Mapping[str, Any] | None, is_here: bool) -> str:
     """What packs tars without labels; `json_values` are those in the json file of the first sample."""
     of_json = find_usual("label", list(json_values or ()))
     if of_json:
         return f"; {spelled('columns.label', _JSON + of_json[0])} packs classes"
     text = f"; {spelled('columns', label='', text='txt')} packs text" if "txt" in names else ""
     if _ANNOTATIONS & set(names) and os.path.isfile(path):
-        return f"{text}; if an annotation tool wrote it, {unpack_command(path)}"
+        return f"{text}; if an annotation tool wrote it, {unpack_command(path, is_here=is_here)}"
     return text
 
 

@@ -67,6 +67,7 @@ def test_other_first_bytes_are_no_image(start: bytes) -> None:
         ("JPEG XL", b"\xff\x0a\xfa"),
         ("floating-point", b"DDS " + bytes(80) + b"DX10" + bytes(40) + b"\x5f\0\0\0"),
         ("PSB", b"8BPS\0\2"),
+        ("SGI of 16 bits", b"\x01\xda\0\2\0\3"),
         ("ICNS", b"icns\0\0"),
         ("DCX", b"\xb1\x68\xde\x3a"),
         ("FLC", b"\x24\0\0\0\x12\xaf"),

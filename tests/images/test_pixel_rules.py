@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.DdsImagePlugin import DdsRgbDecoder
 
 from kseq.errors import ImageError
 from kseq.images.codecs import decode, decode_mask, encode_png
@@ -18,6 +19,7 @@ from kseq.images.formats import read_header
 from kseq.images.pillow_pixels import PixelRules
 from kseq.images.pixel_form import PixelForm
 from tests.helpers.photos import photo
+from tests.helpers.pillow_versions import since_pillow_13
 from tests.packing.test_odd_images import chunk, png16, with_chunk
 
 
@@ -163,11 +165,119 @@ def test_formats_of_games_icons_and_painters_are_read(name: str, data: bytes, ex
             assert decode(data[:end], "rgb").shape == expected.shape
 
 
+def colours_of(*colours: str) -> bytes:
+    """An X pixmap of one row, with a pixel of each of these colours."""
+    keys = "abcdefgh"[: len(colours)]
+    lines = [
+        f"{len(keys)} 1 {len(keys)} 1",
+        *(f"{key} s x c {colour} m white" for key, colour in zip(keys, colours, strict=True)),
+    ]
+    text = ",\n".join(f'"{line}"' for line in [*lines, keys])
+    return f"/* XPM */\nstatic char *photo[] = {{\n{text}}};\n".encode()
+
+
+def sun_row(kind: int, *values: int) -> bytes:
+    """A Sun raster of one pixel of four bytes."""
+    return struct.pack(">8I", 0x59A66A95, 1, 1, 32, 4, kind, 0, 0) + bytes(values)
+
+
+def cursors(*pictures: tuple[int, int, list[list[int]]]) -> bytes:
+    """A cursor of Windows of several pictures: each has a side, bits a pixel, and a pixel that is repeated; its mask hides all
+    but the first column."""
+    head, bodies, start = struct.pack("<HHH", 0, 2, len(pictures)), b"", 6 + 16 * len(pictures)
+    for side, bits, pixel in pictures:
+        rows = (bytes(pixel) * side).ljust(-(-side * bits // 32) * 4, b"\0") * side
+        mask = (b"\x7f" + b"\xff" * 35)[: -(-side // 32) * 4] * side
+        body = struct.pack("<IiiHHIIiiII", 40, side, 2 * side, 1, bits, 0, 0, 0, 0, 0, 0) + rows + mask
+        # The two numbers are a spot, where an icon has its depth.
+        head += struct.pack("<4BHHII", side % 256, side % 256, 0, 0, 3, 4, len(body), start + len(bodies))
+        bodies += body
+    return head + bodies
+
+
+def palette_texture() -> bytes:
+    """A DDS of two pixels, whose palette has alpha."""
+    words = struct.pack("<7I", 124, 0x100F, 1, 2, 2, 0, 0) + bytes(44) + struct.pack("<3I", 32, 0x20, 0)
+    return (
+        b"DDS "
+        + words
+        + struct.pack("<5I", 8, 0, 0, 0, 0)
+        + bytes(20)
+        + bytes([10, 20, 30, 0, 40, 50, 60, 255]).ljust(1024)
+        + b"\0\1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (colours_of("#f00", "#0123456789ab", "#fff000888"), [[255, 0, 0, 255], [1, 69, 137, 255], [255, 0, 136, 255]]),
+        (colours_of("Green", "light blue", "none"), [[0, 255, 0, 255], [173, 216, 230, 255], [0, 0, 0, 0]]),
+        (sun_row(1, 9, 10, 20, 30), [[30, 20, 10, 255]]),
+        (sun_row(3, 9, 10, 20, 30), [[10, 20, 30, 255]]),
+        (cursors((2, 32, [10, 20, 30, 40]), (1, 32, [1, 1, 1, 1])), [[30, 20, 10, 40]] * 2),
+        (cursors((2, 24, [10, 20, 30]), (1, 24, [1, 1, 1])), [[30, 20, 10, 255], [30, 20, 10, 0]]),
+        (cursors((256, 24, [10, 20, 30]), (16, 24, [1, 1, 1])), [[30, 20, 10, 255], *[[30, 20, 10, 0]] * 255]),
+        (palette_texture(), [[10, 20, 30, 0], [40, 50, 60, 255]]),
+        pytest.param(
+            bytes([0, 1, 1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 2, 0, 1, 0, 8, 0x20, 30, 20, 10, 0, 60, 50, 40, 255, 0, 1]),
+            [[10, 20, 30, 0], [40, 50, 60, 255]],
+            marks=since_pillow_13,
+        ),
+    ],
+    ids=("digits", "names", "sun", "sun-rgb", "cursor-alpha", "cursor-mask", "large-cursor", "texture-palette", "tga-palette"),
+)
+def test_colours_and_transparency_of_old_formats_are_those_of_their_programs(data: bytes, expected: list[list[int]]) -> None:
+    notes: list[str] = []
+    assert decode(data, "rgba", rules=PixelRules(keeps_alpha=True))[0].tolist() == expected
+    assert decode(data, "rgb", rules=PixelRules(note=notes.append))[0].tolist() == [pixel[:3] for pixel in expected]
+    assert any("transparent" in note for note in notes) == any(pixel[3] < 255 for pixel in expected)
+    header = read_header(data)
+    assert header.width == len(expected)
+    assert header.has_alpha or not notes
+
+
+def test_a_colour_of_a_pixmap_that_is_not_known_is_named() -> None:
+    for colour in ("#12345", "chartreuse5", "rgb:ff/ff/ff"):
+        with pytest.raises(ImageError, match=f"{colour}.*PNG"):
+            read_header(colours_of(colour))
+
+
+def test_more_than_sixteen_bits_of_a_jpeg_2000_are_no_numbers() -> None:
+    data = bytearray(saved(np.array([[0, 16, 100, 200]], np.uint16), "JPEG2000", no_jp2=True))
+    data[data.index(b"\xff\x4f\xff\x51") + 42] = 19
+    with pytest.raises(ImageError, match="20 bits.*16"):
+        read_numbers(bytes(data), PixelForm("uint16", 1), 10**6, PixelRules())
+
+
 def test_a_photoshop_file_of_sixteen_bits_is_refused_with_the_way_out() -> None:
     data = bytearray(psd(photo(3, 9, 7)))
     data[23] = 16
     with pytest.raises(ImageError, match="16.*PNG"):
         read_header(bytes(data))
+
+
+def test_a_texture_of_whole_bytes_is_not_read_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(DdsRgbDecoder, "decode")
+    masks = {"R": 0xFF, "G": 0xFF00, "B": 0xFF0000}, {"R": 0xFF0000, "G": 0xFF00, "B": 0xFF}
+    for places in masks:
+        for bits, alpha in ((24, 0), (32, 0), (32, 0xFF000000)):
+            words = (
+                struct.pack("<7I", 124, 0x100F, 1, 2, 0, 0, 0) + bytes(44) + struct.pack("<3I", 32, 0x41 if alpha else 0x40, 0)
+            )
+            pixel = [10, 20, 30, 40][: bits // 8]
+            data = b"DDS " + words + struct.pack("<5I", bits, *places.values(), alpha) + bytes(20) + bytes(pixel * 2)
+            colours = [10, 20, 30] if places["R"] == 0xFF else [30, 20, 10]
+            assert decode(data, "rgba")[0].tolist() == [[*colours, 40 if alpha else 255]] * 2
+
+
+@pytest.mark.parametrize(("place", "value", "is_more"), [(132, 4, True), (136, 4, True), (140, 2, True), (140, 1, False)])
+def test_a_texture_of_several_layers_says_that_its_first_is_taken(place: int, value: int, is_more: bool) -> None:
+    # DXGI_FORMAT_R8G8B8A8_UNORM, a flat texture.
+    words = struct.pack("<7I", 124, 0x100F, 1, 2, 0, 0, 0) + bytes(44) + struct.pack("<2I", 32, 4) + b"DX10" + bytes(40)
+    data = bytearray(b"DDS " + words + struct.pack("<5I", 28, 3, 0, 1, 0) + bytes(8))
+    data[place] = value
+    assert read_header(bytes(data)).has_more_pages == is_more
 
 
 def test_a_texture_that_is_a_cube_says_that_its_first_face_is_taken() -> None:

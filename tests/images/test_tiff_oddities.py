@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -23,6 +24,7 @@ from kseq.images.pixel_form import PixelForm
 from kseq.platforms import libtiff_messages
 from tests.helpers.messages import raises
 from tests.helpers.photos import photo
+from tests.helpers.pillow_versions import since_pillow_13
 
 tifffile = pytest.importorskip("tifffile", reason="TIFF files of every kind are written by tifffile")
 
@@ -61,7 +63,19 @@ def test_colours_of_a_palette_have_sixteen_bits_or_eight(top: int) -> None:
     np.testing.assert_array_equal(decode_mask(data)[..., 0], indices)
 
 
-@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_colours_below_zero_in_a_palette_are_at_most_a_fault_of_the_file() -> None:
+    colours = np.stack([np.arange(256)] * 3).astype(np.uint16)
+    colours[0, 0] = 65535
+    data = tiff(PHOTO[..., 0], photometric="palette", colormap=colours)
+    # SSHORT in place of SHORT: the first number is then -1.
+    signed = data.replace(struct.pack("<HHI", 320, 3, 768), struct.pack("<HHI", 320, 8, 768))
+    assert signed != data
+    # Versions of Pillow differ in whether they take it.
+    with contextlib.suppress(ImageError):
+        assert decode(signed, "rgb").shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("photometric", [pytest.param("minisblack", marks=since_pillow_13), "rgb"])
 def test_pixels_that_are_multiplied_by_their_alpha_are_divided_by_it(photometric: str) -> None:
     alpha = np.full((24, 32, 1), 128, np.uint8)
     alpha[:12] = 255

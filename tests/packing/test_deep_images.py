@@ -16,6 +16,10 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
+from kseq.images.codecs import encode_pixels
+from kseq.images.deep_pixels import convert_numbers, read_numbers
+from kseq.images.pillow_pixels import PixelRules
+from kseq.images.pixel_form import PixelForm
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import photo
@@ -194,6 +198,22 @@ def test_the_first_page_is_taken_where_pages_are_no_channels_and_copies_are_no_p
     np.testing.assert_array_equal(found["pages.tif"], BANDS[..., :1])
     np.testing.assert_array_equal(found["pyramid.tif"], GREY)
     assert list(report.image_notes.values()) == [1]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_alpha_of_eight_bits_is_255_from_files_and_from_arrays(tmp_path: Path, dtype: str) -> None:
+    colours = photo(3, 12, 16)
+    opaque = np.dstack([colours, np.full((12, 16), 255, np.uint8)])
+    notes: list[str] = []
+    for pixels in (colours, opaque):
+        for mode, expected in (("rgba", opaque), ("rgb", colours)):
+            form = PixelForm(dtype, None, mode)
+            from_array = convert_numbers(pixels, form, 10**6, PixelRules(note=notes.append))
+            from_file, _ = read_numbers(encode_pixels(pixels), form, 10**6, PixelRules())
+            for found in (from_array, from_file):
+                assert found.dtype == dtype
+                np.testing.assert_array_equal(found, expected)
+    assert not notes
 
 
 def test_numbers_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:

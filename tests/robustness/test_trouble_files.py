@@ -205,6 +205,19 @@ def test_follow_links_goes_with_files_only(photos: Path) -> None:
         kseq.pack(photos, photos.parent / "packed", source_format="webdataset", follow_links=True)
 
 
+@pytest.mark.parametrize("size", [12, 131, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_a_file_is_read_to_its_end_whatever_size_its_file_system_says(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"\xff\xd8\xff".ljust(size - 1, b"\7") + b"\xd9"
+    (tmp_path / "a.jpg").write_bytes(data)
+    status = os.stat(tmp_path / "a.jpg")
+    # Some network drives say 0; of a file that grows or shrinks meanwhile, the size is that of a moment before.
+    for said in (size, 0, size // 2, size - 1, size + 1, 2 * size):
+        monkeypatch.setattr(file_reading.os, "fstat", lambda _, said=said: os.stat_result((*status[:6], said, *status[7:])))
+        assert file_reading.read_file(tmp_path / "a.jpg") == data
+
+
 def test_what_became_a_pipe_since_it_was_looked_at_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regular = os.stat(__file__)
     os.mkfifo(tmp_path / "pipe")

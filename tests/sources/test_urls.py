@@ -81,6 +81,33 @@ def test_folders_at_a_url_that_are_called_like_no_class_are_refused_as_on_a_disk
     assert report.class_names == folders
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_folders_that_are_called_like_no_class_are_refused_at_urls_too(tmp_path: Path, kind: str) -> None:
+    write_photos(tmp_path / "set", {"images": 3})
+    local = tmp_path / "set"
+    if kind != "folder":
+        local = Path(shutil.make_archive(str(tmp_path / "set"), kind, local))
+    url = upload(local, memory_url(local.name))
+    for source in (local, url):
+        with raises(SourceError, source, "images"):
+            kseq.pack(source, tmp_path / "packed", workers=0)
+    with pytest.raises(SourceError) as refused:
+        kseq.pack(url, tmp_path / "packed", workers=0)
+    assert "tar -xf" not in str(refused.value)
+
+
+def test_no_shell_is_to_unpack_a_tar_at_a_url(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    local = Path(shutil.make_archive(str(tmp_path / "set"), "tar", tmp_path / "in"))
+    for source, is_command in ((local, True), (upload(local, memory_url(local.name)), False)):
+        with pytest.raises(SourceError) as refused:
+            kseq.pack(source, tmp_path / "packed", workers=0)
+        assert ("tar -xf" in str(refused.value)) == is_command
+        assert "unpack it" in str(refused.value)
+
+
 @pytest.mark.slow
 def test_worker_processes_read_from_a_url(folder: Path, tmp_path: Path) -> None:
     kseq.pack(folder, tmp_path / "from-disk", workers=0, shard_bytes=8_000)
