@@ -1,6 +1,6 @@
 """The base class of all sources: which samples there are, and how each of them is read.
 
-To add a format (LMDB, say), write one module beside this one, and list its format in `kseq/sources/registry.py`. It holds
+To add a format (LMDB, say), write one module beside this one, and list its format in `kseq/sources/formats.py`. It holds
 
 1. the rules of the format, at its top: what is an image, a label, a split; what is rejected;
 2. a subclass of `Source`, a frozen dataclass, with a method `fetch(location)` that returns the bytes of one image file, or its

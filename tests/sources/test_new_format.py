@@ -9,7 +9,7 @@ import pytest
 
 import kseq
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources import registry
+from kseq.sources import formats, registry
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of, write_numbered
 from tests.helpers.sqlite_source import SQLITE, write_database
@@ -18,7 +18,8 @@ from tests.helpers.sqlite_source import SQLITE, write_database
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A database of ten images, and two rows that cannot be packed; its format is registered."""
-    monkeypatch.setattr(registry, "FORMATS", (*registry.FORMATS, SQLITE))
+    all_formats = (*formats.load_formats(), SQLITE)
+    monkeypatch.setattr(registry, "load_formats", lambda: all_formats)
     write_numbered(tmp_path / "photos", {"daisy": 6, "rose": 4})
     files = sorted((tmp_path / "photos").rglob("*.png"))
     rows: list[tuple[str, bytes | None, str]] = [(file.name, file.read_bytes(), file.parent.name) for file in files]
