@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -61,7 +62,8 @@ def read_tracks(
         tell(f"{path}: frames are counted from 0, and their images from 1: {files[1]} is taken for frame 0")
         files = {number - 1: file for number, file in files.items()}
     stated = stated_size(annotations.findtext(".//original_size/height"), annotations.findtext(".//original_size/width"))
-    between = [made for track in annotations.iter("track") for made in _between(track, files)]
+    numbers = sorted(files)
+    between = [made for track in annotations.iter("track") for made in _between(track, numbers)]
     if between:
         tell(f"{path}: {counted(len(between), 'box is', 'boxes are')} interpolated between keyframes, as CVAT does it")
     objects: dict[int, list[FoundObject]] = {number: [] for number in sorted(files)}
@@ -93,8 +95,8 @@ def _shapes(annotations: ElementTree.Element) -> Iterator[tuple[int, str, Elemen
                 yield int(frame), f"{shape.tag} of track {track.get('id') or number}", shape
 
 
-def _between(track: ElementTree.Element, frames: Container[int]) -> Iterator[tuple[int, str, ElementTree.Element]]:
-    """The boxes between those of a track of keyframes alone, for frames that have images: as `_shapes` gives shapes."""
+def _between(track: ElementTree.Element, frames: Sequence[int]) -> Iterator[tuple[int, str, ElementTree.Element]]:
+    """The boxes between those of a track of keyframes alone, for frames that have images, sorted: as `_shapes` gives shapes."""
     boxes = [shape for shape in track if shape.tag == "box" and (shape.get("frame") or "").isdecimal()]
     if len(boxes) < len(track) or any(box.get("keyframe") != "1" for box in boxes):
         return
@@ -102,13 +104,14 @@ def _between(track: ElementTree.Element, frames: Container[int]) -> Iterator[tup
         start, end = int(first.get("frame", "0")), int(last.get("frame", "0"))
         # An object that is outside at the end stays where it was until then.
         target = first if last.get("outside") == "1" else last
-        for frame in range(start + 1, end) if first.get("outside") != "1" else ():
-            if frame in frames:
-                made = ElementTree.Element("box", first.attrib)
-                share = (frame - start) / (end - start)
-                for side in _SIDES:
-                    made.set(side, _blend(first.get(side), target.get(side), share))
-                yield frame, f"box of track {track.get('id')} between {start} and {end}", made
+        # A frame may have any number: those that there are count.
+        between = frames[bisect_right(frames, start) : bisect_left(frames, end)]
+        for frame in between if first.get("outside") != "1" else ():
+            made = ElementTree.Element("box", first.attrib)
+            share = (frame - start) / (end - start)
+            for side in _SIDES:
+                made.set(side, _blend(first.get(side), target.get(side), share))
+            yield frame, f"box of track {track.get('id')} between {start} and {end}", made
 
 
 def _blend(first: str | None, last: str | None, share: float) -> str:
