@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -90,10 +91,14 @@ def find_groups(opened: Opened, measures: Measures) -> list[Group]:
 
 def _likely_pairs(measures: Measures, ids: np.ndarray, *, is_mirrored: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of ids that are worth a comparison of pixels, in parts; of images and mirror images, each pair once at least."""
-    looks, count = measures.looks[ids], len(ids)
+    count = len(ids)
     most_bits = _MOST_BITS if count <= _MANY else _MOST_BITS_OF_MANY
-    if is_mirrored:
-        looks = np.concatenate([looks, mirror_looks(looks)])
+    looks = np.empty(2 * count if is_mirrored else count, np.uint64)
+    for first_id in range(0, count, _PART):
+        some = measures.looks[ids[first_id : first_id + _PART]]
+        looks[first_id : first_id + len(some)] = some
+        if is_mirrored:
+            looks[count + first_id : count + first_id + len(some)] = mirror_looks(some)
     for first, second in _near_pairs(looks, most_bits):
         if is_mirrored:
             # An image and the mirror image of another one, once; and none with its own.
@@ -188,10 +193,7 @@ def _near_pairs(looks: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray,
     """Positions of numbers that differ in at most `most_bits` bits, in parts; a pair may come several times."""
     edges = np.linspace(0, 64, most_bits + 2).astype(int)
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        # Numbers are long, and of a million there are many: what is made of all of them is small.
-        keys = ((looks >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)).astype(np.uint16)
-        order = np.argsort(keys, kind="stable").astype(np.uint32)
-        keys = keys[order]
+        keys, order = _sorted_bits(looks, low, high)
         for first in range(0, len(order), _PART):
             candidates = np.arange(first, min(first + _PART, len(order)))
             for step in range(1, _MOST_NEIGHBOURS + 1):
@@ -203,6 +205,21 @@ def _near_pairs(looks: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray,
                 near = candidates[num_bits <= most_bits]
                 if len(near):
                     yield order[near], order[near + step]
+        # Before those of the next bits are made.
+        del keys, order
+
+
+def _sorted_bits(looks: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """`(n,)` uint32: some bits of each number, in order; and `(n,)` uint32: the positions of the numbers, in this order."""
+    # Of millions of long numbers, what is made of all of them is small: they are sorted in place, with their positions.
+    both = np.arange(len(looks), dtype=np.uint64)
+    for first in range(0, len(looks), _PART):
+        part = slice(first, first + _PART)
+        both[part] |= ((looks[part] >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)) << np.uint64(32)
+    both.sort()
+    halves = both.view(np.uint32).reshape(-1, 2)
+    lows, highs = (0, 1) if sys.byteorder == "little" else (1, 0)
+    return halves[:, highs], halves[:, lows]
 
 
 _BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)

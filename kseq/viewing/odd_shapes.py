@@ -16,6 +16,9 @@ __all__ = ["box_oddness", "size_oddness", "unlikeness"]
 # Of a class with fewer boxes, nobody knows what is usual: they are compared with all.
 _LEAST_OF_CLASS = 20
 
+# Of sizes, so many or a few more tell what is usual.
+_MOST_COMPARED = 1 << 17
+
 # As if at least so much of a logarithm, or of the image's side, were the usual difference: where nearly all are the same, small
 # differences are no news.
 _LEAST_SPREAD = 0.05
@@ -42,13 +45,22 @@ def box_oddness(opened: Opened) -> np.ndarray:
 
 def size_oddness(opened: Opened) -> np.ndarray:
     """`(num_ids,)` float32: how unlike the others' the height and width of each image are; -inf where they are not known."""
-    sizes = np.asarray(opened.sizes, np.float32)
-    is_known = (sizes > 0).all(axis=1)
-    logarithms = np.log(sizes[is_known])
-    facts = np.stack([logarithms.sum(axis=1) / 2, logarithms[:, 1] - logarithms[:, 0]], axis=1)
-    scores = np.full(len(sizes), -np.inf, np.float32)
-    scores[is_known] = unlikeness(facts, np.zeros(len(facts), np.int64))
+    # Of millions, a part tells what is usual, and the others are looked at part by part: memory is for the page.
+    some = _describe_sizes(opened.sizes[:: len(opened.sizes) // _MOST_COMPARED + 1])
+    scores = np.full(len(opened.sizes), -np.inf, np.float32)
+    usual = _usual(some[np.isfinite(some).all(axis=1)])
+    for first in range(0, len(scores), PART):
+        facts = _describe_sizes(opened.sizes[first : first + PART])
+        is_known = np.isfinite(facts).all(axis=1)
+        scores[first : first + PART][is_known] = _distances(facts[is_known], usual)
     return scores
+
+
+def _describe_sizes(sizes: np.ndarray) -> np.ndarray:
+    """`(n, 2)` float32: how large images are, and of which form; not finite where their size is not known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = np.log(np.asarray(sizes, np.float32))
+        return np.stack([logarithms.sum(axis=1) / 2, logarithms[:, 1] - logarithms[:, 0]], axis=1)
 
 
 def unlikeness(facts: np.ndarray, classes: np.ndarray, cause: np.ndarray | None = None) -> np.ndarray:
@@ -69,11 +81,11 @@ def unlikeness(facts: np.ndarray, classes: np.ndarray, cause: np.ndarray | None 
     by_class = np.split(order, np.cumsum(counts)[:-1])
     for of_class in (rows for rows in by_class if len(rows) >= _LEAST_OF_CLASS):
         rows = facts[of_class] if cause is None else _without_cause(facts[of_class], cause[of_class])
-        scores[of_class] = _distances(rows, rows)
+        scores[of_class] = _distances(rows, _usual(rows))
     few = np.concatenate([rows for rows in by_class if len(rows) < _LEAST_OF_CLASS] or [order[:0]])
     if len(few):
         all_rows = facts if cause is None else _without_cause(facts, cause)
-        scores[few] = _distances(all_rows[few], all_rows)
+        scores[few] = _distances(all_rows[few], _usual(all_rows))
     return scores
 
 
@@ -85,10 +97,17 @@ def _without_cause(facts: np.ndarray, cause: np.ndarray) -> np.ndarray:
     return rest
 
 
-def _distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How far rows are from the middle of others."""
-    middle = np.median(others, axis=0)
-    spread = np.maximum(np.median(np.abs(others - middle), axis=0) / _MAD, _LEAST_SPREAD)
+def _usual(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of rows, and how far from it they usually are."""
+    if not len(rows):
+        return np.zeros(rows.shape[1], np.float32), np.ones(rows.shape[1], np.float32)
+    middle = np.median(rows, axis=0)
+    return middle, np.maximum(np.median(np.abs(rows - middle), axis=0) / _MAD, _LEAST_SPREAD)
+
+
+def _distances(rows: np.ndarray, usual: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """How far rows are from the middle of others, in usual distances."""
+    middle, spread = usual
     distances: np.ndarray = np.sqrt((((rows - middle) / spread) ** 2).sum(axis=1))
     return distances
 
