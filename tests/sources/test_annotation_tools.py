@@ -546,3 +546,15 @@ def test_a_shape_without_its_frame_is_listed_and_a_video_without_frames_names_th
     write_image(tmp_path / "frame_0.png")
     report, _ = pack(tmp_path / "annotations.xml")
     assert [file.path for file in report.rejected] == [b"frame 7"]
+
+
+@pytest.mark.timeout(20)
+def test_a_frame_of_any_number_holds_up_nothing(tmp_path: Path) -> None:
+    last = 10**29
+    (tmp_path / "annotations.xml").write_text(cvat_video(cvat_box(0, 0), cvat_box(last, 40)))
+    for number in (0, 5):
+        write_image(tmp_path / f"frame_{number}.png")
+    with pytest.warns(UserWarning, match="1 box is interpolated"):
+        report, found = pack(tmp_path / "annotations.xml")
+    assert [[list(map(round, box)) for _, box in found[name]] for name in sorted(found)] == [[[0, 20, 40, 60]]] * 2
+    assert [file.path for file in report.rejected] == [f"frame {last}".encode()]
