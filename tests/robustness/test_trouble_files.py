@@ -285,9 +285,12 @@ def open_folder() -> Iterator[Path]:
 AS_SOMEBODY_ELSE = """
 import os, sys, h5py, kseq, numpy.ma, pyfive
 from PIL import Image
+from kseq.sources.formats import load_formats
 Image.init()
 pack = kseq.pack
 if os.geteuid() == 0:
+    # Somebody else may not be able to load modules from where this Python lies.
+    load_formats()
     os.seteuid(65534)
 report = pack(sys.argv[1], sys.argv[1] + "/../packed", workers=0, overwrite=True)
 print(report.num_samples, [(os.fsdecode(each.path), each.reason) for each in report.rejected])
