@@ -14,7 +14,9 @@ from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "note_end", "program_ends", "watch_end"]
+from kseq.platforms import interrupts
+
+__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "note_end", "program_ends", "start_thread", "watch_end"]
 
 # A program that ends waits so long for tasks that are being worked on, and goes on without those that hang.
 EXIT_SECONDS = 1.5
@@ -43,6 +45,19 @@ def watch_end() -> None:
     # What is registered last runs first.
     atexit.unregister(note_end)
     atexit.register(note_end)
+
+
+def start_thread(fn: Callable[..., Any], *args: Any, name: str) -> threading.Thread:
+    """A thread that the end of the program does not wait for, and that runs already.
+
+    Raises:
+        RuntimeError: If the system has no room for another.
+        KeyboardInterrupt: If Ctrl-C was pressed meanwhile; `Thread.start` may make a RuntimeError of it, see `interrupts`.
+    """
+    thread = threading.Thread(target=fn, args=args, name=name, daemon=True)
+    with interrupts.unhidden():
+        thread.start()
+    return thread
 
 
 class _Task(NamedTuple):
@@ -117,10 +132,8 @@ class ThreadPool(Executor):
         return future
 
     def _start_thread(self) -> None:
-        arguments = (self._tasks, *self._start_arguments)
-        thread = threading.Thread(target=_work, args=arguments, name=f"kseq_{len(self._threads)}", daemon=True)
         try:
-            thread.start()
+            thread = start_thread(_work, self._tasks, *self._start_arguments, name=f"kseq_{len(self._threads)}")
         except RuntimeError:
             # The system has no room for another: those that there are do all tasks.
             if not self._threads:
@@ -146,9 +159,12 @@ class ThreadPool(Executor):
             self.join(patience)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        interrupt = interrupts.hidden_by(error)
         # Who interrupts wants to go: a store that does not answer may take minutes.
-        is_interrupted = kind is not None and not issubclass(kind, Exception)
+        is_interrupted = interrupt is not None or (kind is not None and not issubclass(kind, Exception))
         self.shutdown(cancel_futures=kind is not None, patience=INTERRUPTED_SECONDS if is_interrupted else None)
+        if interrupt is not None:
+            raise interrupt from None
 
     def _cancel_waiting(self) -> None:
         with contextlib.suppress(queue.Empty):

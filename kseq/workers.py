@@ -11,7 +11,7 @@ from typing import Any
 from kseq.errors import ClosedError
 from kseq.platforms.processes import lower_priority
 from kseq.processes import ProcessPool
-from kseq.threads import ThreadPool
+from kseq.threads import ThreadPool, start_thread
 
 __all__ = ["IDLE_SECONDS", "WorkerPool"]
 
@@ -103,7 +103,7 @@ class WorkerPool:
             if self._executor is not None:
                 return self._executor
             executor = self._executor = self._new_executor()
-        threading.Thread(target=self._end_when_idle, args=(executor,), name="kseq-idle", daemon=True).start()
+        start_thread(self._end_when_idle, executor, name="kseq-idle")
         return executor
 
     def _new_executor(self) -> ThreadPool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import kseq
 from kseq.arguments import SPELLING
+from kseq.platforms.interrupts import unhidden
 
 from .console.json_output import error_as_json
 from .console.next_step import next_step
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         subcommands(parser)[arguments.command].refuse_words(unknown, subcommands(make_parser()).items())
     try:
-        with _sigterm_raises(), _options_in_messages(arguments.command), _warnings_in_lines():
+        with unhidden(), _sigterm_raises(), _options_in_messages(arguments.command), _warnings_in_lines():
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:

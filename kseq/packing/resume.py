@@ -16,6 +16,7 @@ from kseq.packing.disk_space import check_disk_space
 from kseq.packing.plan import Plan
 from kseq.packing.resume_record import ResumeRecord, describe_settings
 from kseq.packing.settings import format_settings
+from kseq.platforms.interrupts import unhidden
 from kseq.storage.atomic import remove_file
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, RESUME_RECORD_NAME, is_packed_file, shard_name
@@ -101,7 +102,8 @@ def advising_to_resume(stays: Callable[[], bool]) -> Iterator[None]:
         stays: Says whether anything stays to go on with.
     """
     try:
-        yield
+        with unhidden():
+            yield
     except KeyboardInterrupt as interrupt:
         if stays():
             interrupt.args = (f"what is packed stays, the same call with {spelled('resume', True)} goes on",)

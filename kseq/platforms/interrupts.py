@@ -1,8 +1,12 @@
-"""Ctrl-C, as threads notice it that are not the main one.
+"""Ctrl-C, as threads notice it that are not the main one, and where Python hides it behind another error.
 
 Python raises KeyboardInterrupt in the main thread alone, and only between two of its instructions. While the main thread waits
 in a library for another thread, as it does in TensorFlow for the next batch, Ctrl-C does nothing until that wait ends: so
 the other thread has to end it.
+
+Between two instructions may also be amid `threading.Condition.wait`, by which a thread waits for an event, a queue, a future,
+or another thread to start: when the lock is given back, and not yet waited for. Who leaves the wait then gives it back once
+more, and that is a RuntimeError, with the KeyboardInterrupt as its context (Python 3.10 to 3.14).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from collections.abc import Iterator
 
 from kseq.platforms.forks import at_fork
 
-__all__ = ["breaks_off", "check", "count", "watch"]
+__all__ = ["breaks_off", "check", "count", "hidden_by", "unhidden", "watch"]
 
 
 class _Watch:
@@ -90,6 +94,35 @@ def check() -> None:
     before = getattr(_thread, "count_before", None)
     if before is not None and count() > before and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         raise KeyboardInterrupt
+
+
+# What the two kinds of locks say that are given back by who does not hold them.
+_NOT_HELD = ("release unlocked lock", "cannot release un-acquired lock")
+
+
+def hidden_by(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt that a lock's RuntimeError hides, if `error` is one, or was raised while one was handled.
+
+    Other errors hide none: they may come from a block that handles an earlier interrupt.
+    """
+    while error is not None:
+        context = error.__context__
+        if isinstance(error, RuntimeError) and isinstance(context, KeyboardInterrupt) and str(error) in _NOT_HELD:
+            return context
+        error = context
+    return None
+
+
+@contextlib.contextmanager
+def unhidden() -> Iterator[None]:
+    """In the block, raise the interrupt in place of the error that hides it."""
+    try:
+        yield
+    except Exception as error:
+        interrupt = hidden_by(error)
+        if interrupt is None:
+            raise
+        raise interrupt from None
 
 
 def _forget() -> None:

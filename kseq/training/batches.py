@@ -7,7 +7,6 @@ import dataclasses
 import operator
 import os
 import sys
-import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from kseq.ordering.epoch_order import Order
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
-from kseq.threads import program_ends, watch_end
+from kseq.threads import program_ends, start_thread, watch_end
 from kseq.training.arguments import (
     check_flags,
     check_sample_weight,
@@ -680,7 +679,7 @@ def _close_elsewhere(loader: Loader, damages: Damages) -> None:
         # No thread would be waited for.
         _close(loader, damages)
     else:
-        threading.Thread(target=_close, args=(loader, damages), name="kseq-close", daemon=True).start()
+        start_thread(_close, loader, damages, name="kseq-close")
 
 
 def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:

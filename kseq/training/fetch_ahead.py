@@ -10,6 +10,7 @@ from kseq.errors import KseqError, warn
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.shard_cache import FETCHED_AT_ONCE, ShardCache
+from kseq.threads import start_thread
 
 __all__ = ["FetchAhead", "warn_of_small_cache"]
 
@@ -66,7 +67,7 @@ class FetchAhead:
             self._num_threads += len(started)
         for _ in started:
             # A thread that waits for a store must not keep what is dropped, nor the program.
-            threading.Thread(target=_fetch_all, args=(weakref.ref(self),), name="kseq-fetch", daemon=True).start()
+            start_thread(_fetch_all, weakref.ref(self), name="kseq-fetch")
 
     def _is_far(self, batch_number: int) -> bool:
         """Whether a batch's shard has to wait, since others that were fetched ahead still wait for their batches."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from kseq.errors import RankFailedError, one_line
 from kseq.platforms.forks import at_fork
+from kseq.threads import start_thread
 from kseq.training.rank_notes import Notes, find_notes
 
 __all__ = ["begin_to_watch", "check_ranks", "note_failure", "note_success", "watch_ranks"]
@@ -55,8 +56,7 @@ class _Watch:
         self._size = size
         self._is_failing = False
         self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="kseq-ranks", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._look, name="kseq-ranks")
 
     def fail(self, error: BaseException) -> None:
         """Tell the other ranks that this one ends with an error; once."""
@@ -96,7 +96,7 @@ class _Watch:
 
     def _leave_if_stuck(self, seconds: float) -> None:
         """Let a thread end the process once the one that trains stands at one instruction for so long."""
-        threading.Thread(target=self._watch_over, args=(seconds,), name="kseq-leave", daemon=True).start()
+        start_thread(self._watch_over, seconds, name="kseq-leave")
 
     def _watch_over(self, seconds: float) -> None:
         place, since = _place(self.trains), time.monotonic()
@@ -108,9 +108,7 @@ class _Watch:
         _print(f"kseq: rank {self.rank} has waited {seconds:.0f} s for a rank that is gone, and leaves")
         # A failing rank that ends in order waits for the others to take leave.
         if self.told:
-            leaving = threading.Thread(target=self._notes.take_leave, daemon=True)
-            leaving.start()
-            leaving.join(_HEARD_SECONDS)
+            start_thread(self._notes.take_leave, name="kseq-farewell").join(_HEARD_SECONDS)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()

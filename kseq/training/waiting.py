@@ -67,7 +67,8 @@ class Wait:
             while True:
                 started = time.monotonic()
                 try:
-                    return filling.result(self._step())
+                    with interrupts.unhidden():
+                        return filling.result(self._step())
                 except FutureTimeoutError:
                     # The task itself may raise this.
                     if filling.done():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import threading
 import webbrowser
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kseq.arguments import flag, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.reading.dataset import sample_reader
+from kseq.threads import start_thread
 from kseq.training.batches import Batches
 from kseq.training.batches_inside import dataset_of, find_batches, storage_options_of
 from kseq.viewing.guard import Guard, is_loopback
@@ -91,10 +91,7 @@ class Viewer:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="kseq-view", daemon=True
-        )
-        self._thread.start()
+        self._thread = start_thread(self._server.run, [self._socket], name="kseq-view")
 
     @property
     def url(self) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import random
-import threading
 import time
 
 import kseq
 from kseq.reading.dataset import sample_reader
+from kseq.threads import start_thread
 
 __all__ = ["measure_disk", "memory_bytes", "num_stored"]
 
@@ -52,9 +52,7 @@ def measure_disk(dataset: kseq.ShardDataset, readers: int, seconds: float) -> fl
     try:
         end = time.perf_counter() + seconds
         for number in range(readers):
-            thread = threading.Thread(target=_read, args=(files, sample_bytes, end, counts, number))
-            thread.start()
-            threads.append(thread)
+            threads.append(start_thread(_read, files, sample_bytes, end, counts, number, name=f"kseq-disk-{number}"))
         for thread in threads:
             thread.join()
         passed = time.perf_counter() - end + seconds
