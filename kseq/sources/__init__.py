@@ -8,7 +8,7 @@ that to the list in `formats`, which loads each when it is asked for and gives t
 format of a path.
 
 - Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`; `object_cells`), `celeba`,
-  `imagenet`, `benchmarks` (other well-known collections, by `benchmark_lists`).
+  `imagenet`, `label_lists` (text files of paths and labels), `benchmarks` (other well-known collections, by `benchmark_lists`).
 - Boxes: `coco`, `coco_folder` (several of its files), `cvat` (and `cvat_tracks`), `dota`, `labelme`, `labelstudio`, `via`
   (and `via3`), `voc`, `yolo`, `run_length_tables` (CSV files of masks), `box_tables` (CSV files of boxes, in
   `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).

@@ -202,16 +202,35 @@ def _sun(name: str, folder: str) -> Benchmark:
     }
     found = Benchmark(name, folder, class_names=classes)
     for class_name in classes:
-        try:
-            files = sorted(entry.name for entry in os.scandir(os.path.join(folder, class_name)) if entry.is_file())
-        except OSError:
+        if not os.path.isdir(os.path.join(folder, class_name)):
             found.notes.append(f"{folder}: has no folder of its class {class_name}")
-            continue
-        paths = (f"{class_name}/{file}" for file in files if file.lower().endswith(IMAGE_SUFFIXES))
-        found.rows += [ListedImage(path, class_name, splits.get(path)) for path in paths]
+        found.rows += [ListedImage(path, class_name, splits.get(path)) for path in _images(folder, class_name)]
     if splits:
         found.notes.append(f"{folder}: splits are those of the first partition (Training_01.txt, Testing_01.txt)")
     return found
+
+
+def _tiny_imagenet(name: str, folder: str) -> Benchmark:
+    classes = _lines(folder, "wnids.txt")
+    found = Benchmark(name, folder, class_names=classes)
+    for class_name in classes:
+        place = f"train/{class_name}/images"
+        found.rows += [ListedImage(path, class_name, "train") for path in _images(folder, place)]
+    for path, rest in _pairs(folder, "val/val_annotations.txt").items():
+        class_name = rest.split()[0] if rest else ""
+        fault = None if class_name in classes else f"has the class {class_name[:20]!r}, which wnids.txt has not"
+        found.rows.append(ListedImage(f"val/images/{path}", class_name, "val", fault=fault))
+    found.notes.append(f"{folder}: classes are called by their ids (words.txt says what they mean); its boxes are not used")
+    return found
+
+
+def _images(folder: str, place: str) -> list[str]:
+    """The paths of the images in one of the folders of a collection, sorted; none if it is not there."""
+    try:
+        files = sorted(entry.name for entry in os.scandir(os.path.join(folder, place)) if entry.is_file())
+    except OSError:
+        return []
+    return [f"{place}/{file}" for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
 
 
 def _places(name: str, folder: str) -> Benchmark:
@@ -300,6 +319,7 @@ _BENCHMARKS: Sequence[tuple[str, tuple[str, ...], _Reader]] = (
     ("GTSRB", ("Final_Training/Images",), _gtsrb),
     ("GTSRB", ("Train.csv", "Test.csv", "Meta.csv", "Train"), _gtsrb_tables),
     ("SUN397", ("ClassName.txt", "a"), _sun),
+    ("Tiny ImageNet", ("wnids.txt", "train", "val/val_annotations.txt"), _tiny_imagenet),
     ("Places365", ("categories_places365.txt", "places365_val.txt"), _places),
     ("Places365", ("categories_places365.txt", "places365_train_standard.txt"), _places),
 )

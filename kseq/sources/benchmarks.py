@@ -3,7 +3,7 @@
 The rules:
 
 - A collection is told by its lists, in a folder or in the one folder in it: CUB-200, Oxford-IIIT Pet, DTD, FGVC-Aircraft,
-  Food-101, GTSRB (Kaggle's copy too), SUN397 and Places365 (`kseq/sources/benchmark_lists.py` has the files of each).
+  Food-101, GTSRB (Kaggle's copy too), SUN397, Tiny ImageNet and Places365 (`kseq/sources/benchmark_lists.py` has the files).
 - Classes have the numbers of their list; without one, they are sorted by name. Splits are those of the lists: `trainval` is
   train. An image that no list of splits names goes by `val` and `test` of the packing, or to train.
 - CUB-200 and GTSRB: their box is the field `boxes`. Oxford-IIIT Pet: its trimap is the field `mask`, with 1 for the animal, 2

@@ -16,6 +16,7 @@ __all__ = ["SOURCE_FORMATS", "load_format", "load_formats"]
 # images, the most general format, comes first in the list.
 _HOMES = {
     "folder": ("folder", "FOLDER"),
+    "lists": ("label_lists", "LISTS"),
     "pixels": ("pixel_rows", "PIXEL_ROWS"),
     "celeba": ("celeba", "CELEBA"),
     "imagenet": ("imagenet", "IMAGENET"),

@@ -124,4 +124,4 @@ def describe_unnamed(root: str, named: Iterable[Any]) -> Iterator[str]:
     images = (entry.path for entry in tree.files(tree.top) if entry.name.lower().endswith(IMAGE_SUFFIXES))
     count = sum(os.path.normpath(image) not in known for image in images)
     if count:
-        yield f"{root}: {counted(count, 'image is', 'images are')} in none of its tables, and not packed"
+        yield f"{root}: {counted(count, 'image is', 'images are')} named in none of its tables or lists, and not packed"

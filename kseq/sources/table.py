@@ -20,7 +20,7 @@ label is a whole number, else in the order of their names. What other columns ma
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,6 +98,40 @@ class TableSource(FileSource):
             SourceError: If the file cannot be read as such a table, lacks a column, or no row can be packed.
         """
         table, columns, root = _open_table(path, table_format, columns, root)
+        return cls.of_table(
+            table,
+            columns,
+            root,
+            class_names,
+            follow_links=follow_links,
+            suffix=suffix,
+            storage_options=storage_options,
+            ordered=lambda told: _ordered_classes(path, table_format, told),
+        )
+
+    @classmethod
+    def of_table(
+        cls,
+        table: Table,
+        columns: Columns,
+        root: str,
+        class_names: Sequence[str] | None,
+        *,
+        follow_links: bool = False,
+        suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        ordered: Callable[[Columns], Sequence[str] | None] = lambda _: None,
+    ) -> TableSource:
+        """A source of the rows of an open table; the other arguments, and the errors, are those of `load`.
+
+        Args:
+            table: The table; its path is a file, or the folder of several that are read as one.
+            columns: Which column holds what.
+            root: The folder or URL that paths are relative to.
+            class_names: All classes, in the order of their numbers; None for the classes that the table names.
+            ordered: The classes in an order that the table says, given the columns, or None.
+        """
+        path = table.path
         files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
         box_rows = _find_boxes(path, table, columns)
         told = tell_columns(path, table, columns if box_rows is None else box_rows.columns, files)
@@ -117,7 +151,7 @@ class TableSource(FileSource):
             source = cls._of_boxes(path, root, files, box_rows, columns, cells, faults, class_names)
             return replace(source, storage_options=storage_options, notes=tuple(notes))
         if class_names is None:
-            class_names = told.class_names or _ordered_classes(path, table_format, columns)
+            class_names = told.class_names or ordered(columns)
         return cls.of_cells(
             path,
             root,

@@ -19,7 +19,9 @@ _TABLE = "list its images in a table: {columns}, and " + "{call}"
 _BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
 _CLASSES = "image,label"
 _MASKS = "image,mask"
-_TEXTS = "image,text"
+_NUMBERS = "image, and a column for each of the numbers"
+# A list that is read, if somebody says which one, and where the images are.
+_LISTED = "one list, and the folder that its paths are relative to, are given by {call}"
 
 
 class _Tool(NamedTuple):
@@ -57,12 +59,13 @@ _TOOLS = (
     _Tool("Visual Genome", r"(^|/)objects\.json", r'"synsets"\s*:', _BOXES),
     _Tool("COCO-Text", r"(^|/)cocotext[^/]*\.json", None, _BOXES),
     _Tool("CelebAMask-HQ", r"(^|/)CelebAMask-HQ-mask-anno/.*\.png", None, _MASKS, is_image=True),
-    _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
+    _Tool("Tiny ImageNet without wnids.txt", r"(^|/)val_annotations\.txt", None, _CLASSES),
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS, is_image=True),
     _Tool("images and masks", r"_mask\.png", None, _MASKS, is_image=True),
     _Tool("VisDrone", r"(^|/)annotations/[^/]+\.txt", r"^\d+,\d+,\d+,\d+,[01],\d+,-?\d,\d,?\s*$", _BOXES),
-    _Tool("a list of paths and labels", r"\.txt", rf"^\S+{IMAGE_END}[ \t]+\d+\s*$", _CLASSES),
-    _Tool("a list of paths and texts", r"\.txt", rf"\A\S+{IMAGE_END}[ \t,]+\S", _TEXTS),
+    _Tool("a list of paths and numbers", r"\.(txt|lst)", rf"\A\S+{IMAGE_END}([ \t,]+-?[\d.]+){{2,}}\s*$", _NUMBERS),
+    _Tool("a list of paths and labels", r"\.(txt|lst)", rf"^\S+{IMAGE_END}[ \t]+\d+\s*$", _LISTED),
+    _Tool("a list of paths and texts", r"\.txt", rf"\A\S+{IMAGE_END}[ \t,]+\S", _LISTED),
 )
 _OPENED = 3
 # Of the images one in so many is called like those of a tool, or more.
@@ -133,7 +136,13 @@ def find_tool(listing: Listing) -> tuple[str, str, str] | None:
     for tool in _TOOLS:
         file = _telling_file(listing, tool)
         if file is not None:
-            given = {_MASKS: spelled("columns", mask="mask", label=""), _TEXTS: spelled("columns", label="", text="text")}
+            if tool.columns is _LISTED:
+                call = spelled_call("pack", listing.full_path(file), "DATASET", source_format="lists", root="FOLDER")
+                return tool.name, file, _LISTED.format(call=call)
+            given = {
+                _MASKS: spelled("columns", mask="mask", label=""),
+                _NUMBERS: spelled("columns", label="", targets=["COLUMN"]),
+            }
             roles = f" with {given[tool.columns]}" if tool.columns in given else ""
             call = spelled_call("pack", "table.csv", "DATASET", root=listing.path) + roles
             return tool.name, file, _TABLE.format(columns=tool.columns, call=call)

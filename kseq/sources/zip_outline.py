@@ -27,7 +27,21 @@ from kseq.sources.zip_members import ZIP_ERRORS, open_zip, read_zip_member
 __all__ = ["ZipOutline"]
 
 # What annotations and tables end in.
-_ANNOTATIONS = (".json", ".jsonl", ".ndjson", ".xml", ".csv", ".tsv", ".txt", "-ubyte", ".gz", ".bin", ".parquet", ".manifest")
+_ANNOTATIONS = (
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".xml",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".lst",
+    "-ubyte",
+    ".gz",
+    ".bin",
+    ".parquet",
+    ".manifest",
+)
 _MOST_MEMBERS = 500_000
 
 

@@ -75,6 +75,19 @@ def food(folder: Path) -> None:
     write_lists(folder, meta__train="apple_pie/1\nsushi/3\n", meta__test="apple_pie/2\n", meta__classes="sushi\napple_pie\n")
 
 
+def tiny(folder: Path) -> None:
+    for path in (
+        "train/n02/images/n02_0",
+        "train/n01/images/n01_0",
+        "val/images/val_0",
+        "test/images/test_0",
+    ):
+        write_image(folder / f"{path}.JPEG")
+    boxes = "n02_0.JPEG\t0\t0\t20\t20\n"
+    write_lists(folder, wnids="n02\nn01\n", words="n01\tgoldfish\nn02\ttench\n", train__n02__n02_boxes=boxes)
+    write_lists(folder, val__val_annotations="val_0.JPEG\tn01\t0\t32\t44\t62\n")
+
+
 def sun(folder: Path) -> None:
     for path in ("a/abbey/sun_a", "a/apartment_building/outdoor/sun_b", "b/bakery/shop/sun_c"):
         write_image(folder / f"{path}.jpg")
@@ -129,6 +142,7 @@ COLLECTIONS: list[tuple[Callable[[Path], None], list[str], dict[str, list[str]]]
     ),
     (gtsrb, ["0", "11"], {"train": ["a 0", "b 1"], "test": ["c 1"]}),
     (gtsrb_of_kaggle, ["0", "11"], {"train": ["a 0", "b 1"], "test": ["c 1"]}),
+    (tiny, ["n02", "n01"], {"train": ["n01_0 1", "n02_0 0"], "val": ["val_0 1"]}),
     (places, ["a/airfield", "w/wheat_field"], {"train": ["1 0"], "val": ["Places365_val_1 1"]}),
 ]
 

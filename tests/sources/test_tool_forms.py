@@ -141,7 +141,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "Scale": ("images/a.jpg", "tasks.json", '[{"task_id": "1", "params": {}, "response": {"annotations": []}}]'),
     "Labelbox": ("images/a.jpg", "export.ndjson", '{"data_row": {"id": "1"}}\n'),
     "Lightly": ("images/a.jpg", "predictions/a.json", '{"file_name": "a.jpg", "predictions": []}'),
-    "Tiny ImageNet": ("val/images/a.JPEG", "val/val_annotations.txt", "a.JPEG\tn01443537\t0\t32\t44\t62\n"),
+    "Tiny ImageNet without wnids.txt": ("val/images/a.JPEG", "val/val_annotations.txt", "a.JPEG\tn01443537\t0\t32\t44\t62\n"),
     "Cityscapes": ("leftImg8bit/train/a/a_leftImg8bit.png", "gtFine/train/a/a_gtFine_polygons.json", "{}"),
     "DeepFashion": ("img/Blouse/img_1.jpg", "Anno/list_category_img.txt", "1\nimage_name  category_label\n"),
     "Market-1501": ("query/0001_c1s1_001051_00.jpg", "bounding_box_train/0002_c1s1_000451_03.jpg", "x"),
@@ -149,8 +149,6 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "COCO-Text": ("train2014/1.jpg", "cocotext.v2.json", '{"imgs": {}, "anns": {}}'),
     "CelebAMask-HQ": ("CelebA-HQ-img/0.jpg", "CelebAMask-HQ-mask-anno/0/00000_skin.png", "x"),
     "VisDrone": ("x/images/1.jpg", "x/annotations/1.txt", "10,20,30,15,1,4,0,0\n5,6,7,8,0,1,0,0\n"),
-    "a list of paths and texts": ("images/a.jpg", "labels.txt", "a.jpg\thello there\n"),
-    "a list of paths and labels": ("data/a.jpg", "train.txt", "data/a.jpg 0\n"),
 }
 
 

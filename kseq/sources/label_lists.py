@@ -1,0 +1,306 @@
+"""Lists of paths and labels, or of paths and texts, in text files: `train.txt` with lines `images/1.jpg 3`, MXNet's `.lst`.
+
+The rules:
+
+- A line is a path that ends as an image, and what follows: a label, if all are numbers, or words of which each is used twice on
+  average; else a text. Between them are spaces, a tab or a comma; quotes around a text are none of it. In a `.lst` it may be
+  a number, the label and the path. Blank lines, and those that begin with `#`, are no lines.
+- In a folder, lists are told by their lines, and by an image that lies where a line says. Of several, each is called like
+  another split (`train.txt`, `val_list.txt`), which is that of its images; other files are no lists.
+- Paths are relative to the folder of the list, the collection, or another folder in it where the images lie. A path that two
+  lists name is in the first; what no list names is counted.
+- Numbers are the names of classes, unless a file beside them has the names (`classes.txt`, `label_list.txt`; by its numbers, or
+  in its order), or each number goes with one folder of images, and each folder with one number.
+
+Source: the lists of Caffe, of PaddleClas, PaddleOCR and MMPretrain, and of ICDAR's task of words; `im2rec` of MXNet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+from kseq.errors import SourceError
+from kseq.images.formats import IMAGE_END
+from kseq.sources.base import Source
+from kseq.sources.column_roles import Columns
+from kseq.sources.listing import Listing, folder_of, list_folder, read_ends, stem_of
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.split_names import loose_folder_split
+from kseq.sources.spooled_column import BLOCK_ROWS
+from kseq.sources.table import TableSource
+from kseq.sources.table_files import Block, Table
+from kseq.sources.text import describe_text, open_text
+
+__all__ = ["LISTS"]
+
+_FILE_NAMES = r"\.(txt|lst)"
+_IMAGE, _VALUE, _SPLIT = _COLUMNS = ("image", "value", "split")
+_LINE = re.compile(rf'(.+?{IMAGE_END})(?: *\t *(?:[^\t]+)| *[,;] *(?:".*"|[^\t,;]+)| +(?:[^\t]+))')
+_PATH = re.compile(rf".+?{IMAGE_END}(?=[ \t,;])")
+# Seen in a list at once, whatever lines it has.
+_MARK = re.compile(rf"{IMAGE_END}[\s,;]")
+_NUMBERED_LINE = re.compile(rf"\d+\t(-?\d+(?:\.0*)?)\t(.+{IMAGE_END})")
+_NUMBER = re.compile(r"-?\d+(?:\.0*)?")
+# Boxes, several labels, shapes as JSON: neither a label nor a text.
+_NO_VALUE = re.compile(r"-?[\d.]+(?:[\s,]+-?[\d.]+)+|[\[{].*")
+# A list is told by so many lines, the first of which have no fault; of files called so by no more than some.
+_HEAD_LINES, _LOOKED_FOR, _MOST_LISTS = 200, 5, 20
+# How often a word is used, on average, that is a label.
+_LEAST_USES = 2
+_SHOWN = 40
+
+_CLASS_FILE = re.compile(
+    r"((class|label|category)_?)?(class(es)?|labels?|names?|categories|list|map|synsets?)\.txt", re.IGNORECASE
+)
+_NUMBER_FIRST, _NUMBER_LAST = re.compile(r"(\d+)[\s:,]+(.+)"), re.compile(r"(.+?)[\s:,]+(\d+)")
+
+
+class _Lists(NamedTuple):
+    """The lists of a folder.
+
+    Attributes:
+        folders: Each list, and the folder in the collection that its paths are relative to.
+        splits: The split of each; empty for a single list that is called like none.
+        are_texts: Whether a text, and no label, follows a path.
+    """
+
+    folders: dict[str, str]
+    splits: dict[str, str]
+    are_texts: bool
+
+
+class _Line(NamedTuple):
+    path: str
+    value: str
+    fault: str | None = None
+
+
+def _parse(line: str, *, may_be_numbered: bool) -> _Line | None:
+    """A line of a list; None if it is none."""
+    numbered = _NUMBERED_LINE.fullmatch(line) if may_be_numbered else None
+    if numbered is not None:
+        value, path = numbered.groups()
+    elif _LINE.fullmatch(line):
+        path = _PATH.match(line)[0]  # type: ignore[index]  # it begins as the line does
+        value = line[len(path) :].strip(" \t,;")
+    else:
+        return None
+    if not value or _NO_VALUE.fullmatch(value):
+        return None
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1].replace('\\"', '"').replace('""', '"')
+    # MXNet writes 1.000000.
+    return _Line(path, value.partition(".")[0] if _NUMBER.fullmatch(value) else value)
+
+
+def _lines(path: str) -> Iterator[_Line]:
+    """All lines of a list; one that is none has a fault."""
+    name = os.path.basename(path)
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            text = line.strip()
+            if text and text[0] != "#":
+                fault = f"is line {number} of {name}, {describe_text(text[:_SHOWN])}, expected are a path and a label"
+                yield _parse(text, may_be_numbered=name.lower().endswith(".lst")) or _Line("", "", fault)
+
+
+def _head(path: str) -> list[_Line]:
+    """The first lines of a list; nothing if a file is none."""
+    if _MARK.search(read_ends(path)) is None:
+        return []
+    try:
+        lines = list(islice(_lines(path), _HEAD_LINES))
+    except (OSError, UnicodeError):
+        return []
+    return lines if all(line.fault is None for line in lines[:_LOOKED_FOR]) else []
+
+
+def _are_texts(lines: Sequence[_Line]) -> bool:
+    """Whether texts, and no labels, follow the paths."""
+    values = {line.value for line in lines if line.fault is None}
+    return not all(map(_NUMBER.fullmatch, values)) and _LEAST_USES * len(values) > len(lines)
+
+
+def _find_lists(listing: Listing) -> _Lists | None:
+    """The lists of a folder; None if it has none whose images are there, or one cannot tell which ones count."""
+    folders: dict[str, str] = {}
+    texts: set[str] = set()
+    for name in listing.ending(".txt", ".lst")[:_MOST_LISTS]:
+        lines = _head(listing.full_path(name)) if name.count("/") <= 1 else []
+        place = _place(listing, name, lines)
+        if place is not None:
+            folders[name] = place
+            texts.update([name] if _are_texts(lines) else [])
+    splits = {name: split for name in folders if (split := loose_folder_split(stem_of(name))) is not None}
+    if len(folders) > 1 or splits:
+        # Of a list of all images and those of its parts, the parts say more.
+        folders = {name: place for name, place in folders.items() if name in splits}
+    are_texts = texts.issuperset(folders)
+    is_told = len(set(splits.values())) == len(splits) and (are_texts or texts.isdisjoint(folders))
+    return _Lists(folders, splits, are_texts) if folders and is_told else None
+
+
+def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
+    """The folder that the paths of a list are relative to; None if its first images lie in none."""
+    split = loose_folder_split(stem_of(name))
+    tops = sorted((folder for folder in listing.folders if "/" not in folder), key=lambda top: loose_folder_split(top) != split)
+    for place in dict.fromkeys([folder_of(name), "", *tops]):
+        if any(listing.holds(place, line.path.lstrip("/")) for line in lines[:_LOOKED_FOR]):
+            return place
+    return None
+
+
+def _open(request: SourceRequest) -> Source:
+    """Open a list, or a folder of lists.
+
+    Raises:
+        SourceError: If it is none, or none of its images can be packed.
+    """
+    path = request.path
+    is_folder = os.path.isdir(path)
+    lists = _open_folder(path) if is_folder else _open_file(path)
+    folder = path if is_folder else os.path.dirname(path)
+    rows = _Rows(folder, lists, is_below=request.image_root is None)
+    names, note = ({}, None) if lists.are_texts else _name_classes(folder, lists, rows, request.class_names)
+    rows.names = names
+    notes = [note] if note else []
+    if is_folder:
+        told = f"{'texts' if lists.are_texts else 'labels'}{' and splits' if lists.splits else ''}"
+        notes.append(f"{path}: the {told} of its images are those of {', '.join(lists.folders)}")
+    source = TableSource.of_table(
+        Table(path, list(_COLUMNS), rows.read_blocks),
+        Columns(
+            image=_IMAGE,
+            label="" if lists.are_texts else _VALUE,
+            text=_VALUE if lists.are_texts else None,
+            split=_SPLIT if lists.splits else None,
+        ),
+        check_root(os.path.join(path, "") if is_folder else path, request.image_root),
+        list(names.values()) or request.class_names,
+        follow_links=request.follow_links,
+        storage_options=request.storage_options,
+    )
+    return replace(source, notes=(*notes, *source.notes))
+
+
+def _open_folder(path: str) -> _Lists:
+    lists = _find_lists(list_folder(path))
+    if lists is None:
+        raise SourceError(
+            f"{path}: has no lists of paths and labels, expected are files such as train.txt and val.txt with lines such as "
+            "'images/1.jpg 3', and the images"
+        )
+    return lists
+
+
+def _open_file(path: str) -> _Lists:
+    check_is_file(path, "lists")
+    lines = _head(path) if os.path.isfile(path) else []
+    if os.path.isfile(path) and not lines:
+        raise SourceError(f"{path}: is no list of paths and labels, expected are lines such as 'images/1.jpg 3'")
+    return _Lists({os.path.basename(path): ""}, {}, _are_texts(lines))
+
+
+class _Rows:
+    """The lines of lists as the rows of a table.
+
+    Args:
+        folder: The folder of the lists.
+        lists: Which ones they are.
+        is_below: Whether paths are relative to the folders of `lists`.
+
+    Attributes:
+        names: The names of classes, by their numbers in the lists, in the order of these.
+    """
+
+    def __init__(self, folder: str, lists: _Lists, *, is_below: bool) -> None:
+        self._folder = folder
+        self._lists = lists
+        self._is_below = is_below
+        self.names: Mapping[str, str] = {}
+
+    def read_blocks(self, asked: Sequence[str]) -> Iterator[Block]:
+        rows = self._rows()
+        while block := list(islice(rows, BLOCK_ROWS)):
+            cells = dict(zip(_COLUMNS, zip(*(row for row, _ in block), strict=True), strict=True))
+            faults = [fault for _, fault in block]
+            yield Block([cells[name] for name in asked], faults if any(faults) else ())
+
+    def _rows(self) -> Iterator[tuple[tuple[str | None, str | None, str | None], str | None]]:
+        for name, place in self._lists.folders.items():
+            split = self._lists.splits.get(name)
+            for path, value, fault in _lines(os.path.join(self._folder, name)):
+                row = (None, None, None) if fault else (self._placed(path, place), self.names.get(value, value), split)
+                yield row, fault
+
+    def _placed(self, path: str, place: str) -> str:
+        if path[0] == "/" and not os.path.lexists(path):
+            # Relative to the collection, all the same.
+            path = path.lstrip("/")
+        return f"{place}/{path}" if self._is_below and place and path[0] != "/" else path
+
+    def folder_names(self) -> dict[str, str]:
+        """The name of the folder of the images of each number, in the order of the numbers; nothing if images of one number
+        lie in several, or those of several in one."""
+        folders: dict[str, str] = {}
+        for name in self._lists.folders:
+            for path, value, fault in _lines(os.path.join(self._folder, name)):
+                folder = path.rpartition("/")[0].rpartition("/")[2]
+                is_named = bool(folder and _NUMBER.fullmatch(value))
+                if fault is None and not (is_named and folders.setdefault(value, folder) == folder):
+                    return {}
+        differ = len(folders) > 1 and len(set(folders.values())) == len(folders)
+        return {value: folders[value] for value in sorted(folders, key=int)} if differ else {}
+
+
+def _name_classes(folder: str, lists: _Lists, rows: _Rows, given: Sequence[str] | None) -> tuple[dict[str, str], str | None]:
+    """The name of the class of each number, and what to say of that; no names where labels are names themselves."""
+    if given is not None:
+        first = next((line.value for name in lists.folders for line in _lines(os.path.join(folder, name))), "")
+        return ({} if first in given else {str(number): name for number, name in enumerate(given)}), None
+    file = next(_class_files(folder, lists), None)
+    if file is None:
+        return rows.folder_names(), None
+    with open_text(file) as opened:
+        names = _numbered([line.strip() for line in opened if line.strip()])
+    if len(set(names)) < len(names):
+        return {}, f"{file}: names a class twice: classes are called by their numbers"
+    return {str(number): name for number, name in enumerate(names)}, f"{file}: has the names of the classes"
+
+
+def _class_files(folder: str, lists: _Lists) -> Iterator[str]:
+    """The files of names of classes beside lists, or at the top."""
+    for place in dict.fromkeys([*map(folder_of, lists.folders), ""]):
+        for name in sorted(os.listdir(os.path.join(folder, place) or ".")):
+            file = os.path.join(folder, place, name)
+            if _CLASS_FILE.fullmatch(name) and os.path.isfile(file) and not _head(file):
+                yield file
+
+
+def _numbered(lines: list[str]) -> list[str]:
+    """Names in the order of their numbers, where each line has one, before or behind its name; else in their order."""
+    for form, number, name in ((_NUMBER_FIRST, 1, 2), (_NUMBER_LAST, 2, 1)):
+        found = [match for line in lines if (match := form.fullmatch(line)) is not None]
+        names = {int(match[number]): match[name] for match in found}
+        if len(found) == len(lines) and sorted(names) == list(range(len(lines))):
+            return [names[place] for place in range(len(lines))]
+    return lines
+
+
+LISTS = SourceFormat(
+    "lists",
+    _open,
+    (".txt", ".lst"),
+    _FILE_NAMES,
+    lambda listing: _find_lists(listing) is not None,
+    is_file=lambda path: bool(_head(path)),
+    has_root=True,
+    has_links=True,
+    downloads=_FILE_NAMES,
+    siblings=_CLASS_FILE.pattern,
+)
