@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -103,6 +104,7 @@ def append(
     columns: Columns | None = None,
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    label_pattern: str | re.Pattern[str] | None = None,
     suffix: str | None = None,
     shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
@@ -139,6 +141,8 @@ def append(
             together.
         source_format: The format of the source; None to choose by its name and content.
         root: The folder that the paths of a table are relative to; None for the folder of the table.
+        label_pattern: A regular expression for the path of an image below the source, whose first group finds the label; None
+            for the label that the source says.
         suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
             suffix.
         shape: Height and width of the images in a table of pixels, with the channels behind them (`(28, 28, 3)`, pixel by
@@ -204,6 +208,7 @@ def append(
                 columns,
                 root,
                 None,
+                label_pattern=label_pattern,
                 follow_links=follow_links,
                 suffix=suffix,
                 shape=shape,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from kseq.arguments import is_url, path_or_url, shown_url, spelled
@@ -15,6 +17,7 @@ from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
+from kseq.sources.path_labels import check_label_pattern, label_by_paths
 from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
 from kseq.sources.zip_outline import ZipOutline
 from kseq.storage.output_folder import check_apart
@@ -34,6 +37,7 @@ def open_or_spool(
     root: str | os.PathLike[str] | None,
     class_names: Sequence[str] | None,
     *,
+    label_pattern: str | re.Pattern[str] | None = None,
     follow_links: bool = False,
     suffix: str | None = None,
     shape: Sequence[int] | None = None,
@@ -54,11 +58,17 @@ def open_or_spool(
         WriteError: If the disk refuses to spool.
     """
     unpacker = Unpacker(folder)
-    of_files = (source_format, root, suffix, shape, text_encoding)
+    pattern = check_label_pattern(label_pattern)
+    if pattern is not None:
+        if columns.label:
+            label = spelled("columns.label", columns.label)
+            raise ArgumentError(f"{spelled('label_pattern')} and {label} exclude each other: give one of the two")
+        columns = replace(columns, label="")
+    of_files = (source_format, root, suffix, shape, text_encoding, pattern)
     if isinstance(source, _PATHS) or follow_links or any(argument is not None for argument in of_files):
         path, root_path = path_or_url("source", source), None if root is None else path_or_url("root", root)
         _check_no_links(path, root_path, follow_links)
-        how = (source_format, columns, root_path, class_names)
+        how = (source_format, columns, root_path, class_names if pattern is None else None)
         further: dict[str, Any] = {
             "suffix": suffix,
             "shape": shape,
@@ -69,11 +79,11 @@ def open_or_spool(
         }
         with closing(unpacker):
             if is_url(path):
-                with _opened_from_url(path, *how, **further) as opened:
-                    yield opened
+                opening = _opened_from_url(path, *how, **further)
             else:
-                with _opened_path(path, *how, follow_links=follow_links, **further) as opened:
-                    yield opened
+                opening = _opened_path(path, *how, follow_links=follow_links, **further)
+            with opening as opened:
+                yield opened if pattern is None else label_by_paths(opened, pattern, class_names)
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")

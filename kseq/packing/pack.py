@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -41,6 +42,7 @@ def pack(
     images: ImageSettings | None = None,
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    label_pattern: str | re.Pattern[str] | None = None,
     suffix: str | None = None,
     shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
@@ -63,7 +65,7 @@ def pack(
     storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | bool | None = None,
 ) -> PackReport:
-    """Pack a collection of images into a dataset of HDF5 shards.
+    r"""Pack a collection of images into a dataset of HDF5 shards.
 
     The bytes of the dataset depend on the images and on the arguments down to `shard_bytes`, and on nothing else.
 
@@ -85,6 +87,9 @@ def pack(
         source_format: One of `kseq.SOURCE_FORMATS`, such as `"csv"`, `"coco"` or `"webdataset"`; None to choose by the name and
             the content of `source`.
         root: The folder that the paths of a table are relative to, or a URL; None for the folder of the table.
+        label_pattern: A regular expression for the path of an image below the source, whose first group finds the label, as in
+            `r"(cat|dog)\.\d+\.jpg$"`, or `"([^/]+)/[^/]+$"` for the folder that the image lies in; None for the label that
+            the source says.
         suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
             suffix.
         shape: Height and width of the images in a table of pixels, with the channels behind them (`(28, 28, 3)`, pixel by
@@ -171,6 +176,7 @@ def pack(
                 columns,
                 root,
                 class_names,
+                label_pattern=label_pattern,
                 follow_links=follow_links,
                 suffix=suffix,
                 shape=shape,

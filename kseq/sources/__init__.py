@@ -26,7 +26,8 @@ format of a path.
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
-  labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
+  labels), `class_folders` (which folders are which), `path_labels` (labels in names of files), `folder_notes` and
+  `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `split_tables` (one in the folder of each split), `told_columns` (columns
   under unusual names, and of 0 and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row for each
   box).

@@ -28,6 +28,7 @@ from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import folder_class_name, is_no_class_name, sort_class_names
 from kseq.sources.folder_notes import are_splits, describe_inner_folders, describe_split_words, folders_in_folders
 from kseq.sources.folder_tree import Entry, Tree, is_named_like_image
+from kseq.sources.path_labels import propose_label_pattern
 from kseq.sources.split_names import folder_split, loose_folder_split
 from kseq.sources.text import describe_text, is_well_encoded
 from kseq.storage.layout import INDEX_NAME
@@ -204,9 +205,13 @@ def _find_splits(tree: Tree, top: Entry, *, has_classes: bool) -> list[tuple[str
             "expected are splits only or classes only: call the others train, val or test if they are that, else move them away"
         )
     if not with_classes:
+        # What is to be predicted has no labels.
+        labelled = [folder for folder, split in named if split == "train"] or [folder for folder, _ in named]
+        names_of_images = (entry.name for folder in labelled for entry in tree.entries(folder))
+        told = propose_label_pattern(names_of_images) or "a table with image,label those whose names say them"
         raise SourceError(
             f"{os.path.join(tree.root, named[0][0].path)}: holds no class folder, expected is {tree.root}/train/CLASS/IMAGE; "
-            f"{spelled('columns.label', '')} packs images without classes, a table with image,label those whose names say them"
+            f"{spelled('columns.label', '')} packs images without classes, {told}"
         )
     if len({split for _, split in named}) < len(named):
         raise SourceError(f"{tree.root}: two of its folders mean the same split: {names}: make one of them, or move one away")
@@ -276,7 +281,5 @@ def _other_contents(tree: Tree) -> str:
     num_images = sum(map(is_named_like_image, entries))
     if not num_images:
         return ""
-    return (
-        f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes, and a table with image,label "
-        "those whose names say the class)"
-    )
+    named = propose_label_pattern(entry.name for entry in entries) or "a table with image,label those whose names say the class"
+    return f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes, {named})"

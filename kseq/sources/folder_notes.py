@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from kseq.arguments import spelled_call
+from kseq.arguments import spelled
 from kseq.sources.class_names import is_no_class_name
 from kseq.sources.folder_tree import Entry, Tree, is_named_like_image
+from kseq.sources.path_labels import INNERMOST_FOLDER
 from kseq.sources.split_names import SPLITS, folder_split
 
 __all__ = ["are_splits", "describe_inner_folders", "describe_split_words", "folders_in_folders"]
@@ -65,10 +66,9 @@ def describe_inner_folders(root: str, inner: InnerFolders) -> Iterator[str]:
             "but splits, and no image beside them, in every class folder"
         )
     elif inner.are_all and not all(map(is_no_class_name, names)):
-        calls = f"{spelled_call('pack')} one outer folder after the other, and {spelled_call('merge')} them"
         yield (
             f"{root}: the class folders hold folders, such as {outer}/{inner.names[outer][0]}, and the outer ones "
-            f"({_some(inner.names)}) are the classes: if the inner ones are, {calls}"
+            f"({_some(inner.names)}) are the classes: {spelled('label_pattern', INNERMOST_FOLDER)} takes the inner ones"
         )
 
 

@@ -19,7 +19,7 @@ from kseq_tools.console.spelling import OptionSpelling
 from kseq_tools.console.text import shell_line, shell_word
 from kseq_tools.main import main, make_parser
 from tests.helpers.messages import assert_says
-from tests.helpers.photos import write_numbered
+from tests.helpers.photos import write_numbered, write_photos
 
 COMMANDS = sorted(subcommands(make_parser()))
 
@@ -165,6 +165,18 @@ def test_pack_alone_in_an_empty_folder_says_what_to_do(
     monkeypatch.chdir(tmp_path)
     assert main(["pack"]) == 1
     assert_says(capsys.readouterr().err, str(tmp_path), "kseq pack photos flowers", "kseq demo")
+
+
+def test_pack_alone_beside_images_that_cannot_be_packed_as_they_are_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path / "in", {"cat": 3, "dog": 3})
+    for path in (tmp_path / "in").glob("*/*"):
+        path.rename(tmp_path / f"{path.parent.name}.{path.name}")
+    shutil.rmtree(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    assert main(["pack"]) == 1
+    assert_says(capsys.readouterr().err, str(tmp_path), "--label-pattern", "--label ''")
 
 
 def test_a_large_folder_is_proposed_without_a_look_into_it(

@@ -149,6 +149,8 @@ def _propose(arguments: argparse.Namespace) -> int:
     except FileNotFoundError as error:
         raise ArgumentError("the folder that you are in is gone: cd to another") from error
     found = look_around(folder)
+    if found.reason:
+        raise ArgumentError(f"nothing here can be packed as it is: {found.reason}")
     if not found.proposals and not found.datasets:
         raise ArgumentError(
             f"{found.folder}: holds nothing that can be packed: name a SOURCE and a DATASET, as in kseq pack photos flowers "

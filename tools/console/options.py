@@ -18,8 +18,8 @@ _KIND_WORDS = {"number": "number", "vector": "vector", "labels": "multi_label"}
 
 # Arguments of a packing that options of the same names give.
 _RUN = (
-    "source_format", "root", "suffix", "shape", "text_encoding", "follow_links", "without_class", "val", "test", "stratify",
-    "seed", "on_error", "shard_bytes", "workers", "niceness",
+    "source_format", "root", "label_pattern", "suffix", "shape", "text_encoding", "follow_links", "without_class", "val",
+    "test", "stratify", "seed", "on_error", "shard_bytes", "workers", "niceness",
 )  # fmt: skip
 
 
@@ -41,6 +41,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         help="column, feature or array of the images (default: the usual names); repeat for several",
     )
     group.add_argument("--label", metavar="COLUMN", help="column of the classes (default: the usual names); '' for no label")
+    group.add_argument(
+        "--label-pattern",
+        metavar="REGEX",
+        help=r"the label is what the first group finds in the path of an image: '(cat|dog)\.', '([^/]+)/[^/]+$' for its folder",
+    )
     group.add_argument(
         "--target",
         dest="targets",

@@ -78,12 +78,14 @@ class Surroundings:
         proposals: What can be packed, the likeliest first.
         datasets: The datasets there.
         refused: Name to why it cannot be packed.
+        reason: Why the folder itself cannot be packed, if nothing in it can, and something looks like a source; else empty.
     """
 
     folder: str
     proposals: tuple[Proposal, ...]
     datasets: tuple[str, ...]
     refused: dict[str, str]
+    reason: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -110,7 +112,7 @@ def look_around(folder: str) -> Surroundings:
         is_folder = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
     names = sorted(is_folder)
     datasets = [name for name in names if is_folder[name] and os.path.exists(os.path.join(folder, name, "index.h5"))]
-    proposals, refused = [], {}
+    proposals, refused, reason = [], {}, ""
     taken: set[str] = set()
     deadline = time.monotonic() + _MOST_SECONDS
     candidates = [name for name in names if name not in datasets and name not in _OTHER_FOLDERS]
@@ -118,7 +120,9 @@ def look_around(folder: str) -> Surroundings:
         try:
             proposal = _propose(folder, name, taken, deadline)
         except (kseq.KseqError, OSError) as error:
-            if name != ".":
+            if name == ".":
+                reason = str(error)
+            else:
                 refused[name] = str(error).removeprefix(f"{os.path.join(folder, name)}: ").removeprefix(f"{name}: ")
             continue
         if proposal is not None:
@@ -126,7 +130,8 @@ def look_around(folder: str) -> Surroundings:
     chosen = _choose(proposals, names)
     if chosen and chosen[0].source == ".":
         refused = {}
-    return Surroundings(folder, tuple(chosen[:_MOST_PROPOSALS]), tuple(datasets), refused)
+    is_odd = bool(refused) and not chosen and not datasets
+    return Surroundings(folder, tuple(chosen[:_MOST_PROPOSALS]), tuple(datasets), refused, reason if is_odd else "")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
