@@ -5,7 +5,7 @@ it is told before:
 
 - YOLO: text files below a folder for labels beside one for images, or text files of boxes beside images.
 - Pascal VOC, CVAT, COCO and LabelMe, by what their XML and JSON files hold.
-- What lies beside images, such as masks and tables: see `kseq/sources/beside_images.py`.
+- What lies beside images, such as masks and tables: see `kseq/sources/beside_images.py`; a spreadsheet.
 
 Where all folders have names that no class has (`images`, `Annotations`, `data`), the layout is refused as classes, with the
 command that packs it; else the annotation files are a note.
@@ -22,7 +22,7 @@ from kseq.arguments import spelled, spelled_call
 from kseq.sources.beside_images import find_beside
 from kseq.sources.listing import LISTED_HEAD, Listing, folder_of, stem_of
 from kseq.sources.side_files import find_side_file, is_split_list
-from kseq.sources.tool_layouts import find_tool
+from kseq.sources.tool_layouts import find_spreadsheet, find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
 from kseq.sources.yolo_text import looks_like_boxes
 
@@ -104,6 +104,9 @@ def find_layout(listing: Listing) -> Layout | None:
     # A list of a split names images too, and is no table that can be packed.
     if told is not None and not (found is not None and is_split_list(told.evidence)):
         return Layout(*told)
+    sheet = find_spreadsheet(listing)
+    if sheet is not None and (found is None or listing.has_no_class):
+        return Layout("images and a spreadsheet", *sheet, listing.has_no_class)
     return None if found is None else Layout(*found, is_certain=False)
 
 

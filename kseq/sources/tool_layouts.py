@@ -13,7 +13,7 @@ from kseq.arguments import spelled, spelled_call
 from kseq.images.formats import IMAGE_END
 from kseq.sources.listing import Listing
 
-__all__ = ["find_tool", "refused_file", "refused_source"]
+__all__ = ["find_spreadsheet", "find_tool", "refused_file", "refused_source"]
 
 _TABLE = "list its images in a table: {columns}, and " + "{call}"
 _BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
@@ -71,6 +71,9 @@ _OPENED = 3
 # Of the images one in so many is called like those of a tool, or more.
 _LEAST_SHARE = 10
 
+_SPREADSHEETS = r"\.(xlsx?|xlsm|ods|numbers)"
+_SPREADSHEET = re.compile(rf"{_SPREADSHEETS}$", re.IGNORECASE)
+
 # Files that hold images and are not read, by their suffix.
 _FILES = {
     r"\.mat": (
@@ -91,7 +94,7 @@ _FILES = {
     ),
     r"\.rec": "is a file of MXNet's RecordIO: read it by mxnet.recordio, and give kseq.pack its samples as an iterable",
     r"\.ya?ml": "names the classes and the splits of a data set: give the folder that it lies in",
-    r"\.(xlsx?|xlsm|ods|numbers)": "is a spreadsheet: save it as CSV in UTF-8, and give that",
+    _SPREADSHEETS: "is a spreadsheet: save it as CSV in UTF-8, and give that",
     r"\.(csv|tsv|jsonl?|ndjson|parquet)\.(gz|bz2|xz|zst)": "is a compressed table or annotation file: unpack it first",
     r"\.odgt": "is of a form that is not read: write a table with image,xmin,ymin,xmax,ymax,class, a line for each box",
     r"\.xml": "is no XML of CVAT: give the folder of XML files and images, as of Pascal VOC",
@@ -147,6 +150,23 @@ def find_tool(listing: Listing) -> tuple[str, str, str] | None:
             call = spelled_call("pack", "table.csv", "DATASET", root=listing.path) + roles
             return tool.name, file, _TABLE.format(columns=tool.columns, call=call)
     return None
+
+
+def find_spreadsheet(listing: Listing) -> tuple[str, str] | None:
+    """A spreadsheet beside images, and the way to what it says; None if there is none."""
+    # A program that has it open keeps another beside it.
+    sheets = (name for name in listing.others if _SPREADSHEET.search(name) and "~$" not in name)
+    file = next(sheets, None)
+    if file is None or not listing.images:
+        return None
+    call = spelled_call("pack", f"{os.path.splitext(listing.full_path(file))[0]}.csv", "DATASET", root=_root(listing))
+    return file, f"save it as CSV in UTF-8, and {call}"
+
+
+def _root(listing: Listing) -> str:
+    """The folder of all images, if there is one; else the listed one."""
+    folders = listing.image_folders
+    return listing.full_path(folders[0]) if len(folders) == 1 and folders[0] else listing.path
 
 
 def _telling_file(listing: Listing, tool: _Tool) -> str | None:

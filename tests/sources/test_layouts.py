@@ -40,6 +40,7 @@ LAYOUTS: dict[str, tuple[dict[str, str | bytes | None], tuple[object, ...]]] = {
     "masks": ({"images/0.png": None, "masks/0.png": None}, ("masks/", "mask")),
     "depth": ({"images/0.png": None, "depth_maps/0.png": None}, ("depth_maps/", "map")),
     "masks of other names": ({"train/images/0.png": None, "train/masks/0_mask.png": None}, ("train/masks/",)),
+    "spreadsheet": ({"images/0.png": None, "labels.xlsx": "PK", "~$labels.xlsx": ""}, ("labels.xlsx", "labels.csv")),
     "table": ({"images/0.png": None, "labels.csv": "image,label\n0.png,cat\n"}, ("labels.csv",)),
 }
 
@@ -105,6 +106,7 @@ def test_other_files_beside_classes_change_nothing(tmp_path: Path, more: dict[st
         ({"class_indices.json": '{"cat": 0}'}, ("class_indices.json", re.compile("rename_class"))),
         ({"LOC_synset_mapping.txt": "cat tiger\n"}, ("LOC_synset_mapping.txt",)),
         ({"labels.csv": "image,label\n0.png,cat\n"}, ("labels.csv", re.compile("table"))),
+        ({"labels.ods": "PK"}, ("labels.ods", re.compile("CSV"))),
         ({"requirements.txt": "numpy\n"}, ()),
     ],
 )
