@@ -1,10 +1,10 @@
-"""Lists of paths and labels, or of paths and texts, in text files: `train.txt` with lines `images/1.jpg 3`, MXNet's `.lst`.
+"""Lists of paths and labels, texts or masks in text files: `train.txt` with lines `images/1.jpg 3`, MXNet's `.lst`.
 
 The rules:
 
-- A line is a path that ends as an image, and what follows: a label, if all are numbers, or words of which each is used twice on
-  average; else a text. Between them are spaces, a tab or a comma; quotes around a text are none of it. In a `.lst` it may be
-  a number, the label and the path. Blank lines, and those that begin with `#`, are no lines.
+- A line is a path that ends as an image, and what follows: a mask, if it is such a path too; a label, if all are numbers, or
+  words of which each is used twice on average; else a text. Between them are spaces, a tab or a comma; quotes around a text
+  are none of it. In a `.lst` it may be a number, the label and the path. Blank lines, and those that begin with `#`, are none.
 - In a folder, lists are told by their lines, and by an image that lies where a line says. Of several, each is called like
   another split (`train.txt`, `val_list.txt`), which is that of its images; other files are no lists.
 - Paths are relative to the folder of the list, the collection, or another folder in it where the images lie. A path that two
@@ -12,7 +12,7 @@ The rules:
 - Numbers are the names of classes, unless a file beside them has the names (`classes.txt`, `label_list.txt`; by its numbers, or
   in its order), or each number goes with one folder of images, and each folder with one number.
 
-Source: the lists of Caffe, of PaddleClas, PaddleOCR and MMPretrain, and of ICDAR's task of words; `im2rec` of MXNet.
+Source: the lists of Caffe, of PaddleClas, PaddleSeg, PaddleOCR and MMPretrain, and of ICDAR's task of words; `im2rec` of MXNet.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ _PATH = re.compile(rf".+?{IMAGE_END}(?=[ \t,;])")
 _MARK = re.compile(rf"{IMAGE_END}[\s,;]")
 _NUMBERED_LINE = re.compile(rf"\d+\t(-?\d+(?:\.0*)?)\t(.+{IMAGE_END})")
 _NUMBER = re.compile(r"-?\d+(?:\.0*)?")
-# Boxes, several labels, shapes as JSON: neither a label nor a text.
-_NO_VALUE = re.compile(r"-?[\d.]+(?:[\s,]+-?[\d.]+)+|[\[{].*")
+# Boxes, several labels, shapes as JSON, several images: none of what a list has.
+_NO_VALUE = re.compile(rf"-?[\d.]+(?:[\s,]+-?[\d.]+)+|[\[{{].*|.*{IMAGE_END}[\s,;].*")
+_MASK = re.compile(rf".*{IMAGE_END}")
 # A list is told by so many lines, the first of which have no fault; of files called so by no more than some.
 _HEAD_LINES, _LOOKED_FOR, _MOST_LISTS = 200, 5, 20
 # How often a word is used, on average, that is a label.
@@ -66,12 +67,12 @@ class _Lists(NamedTuple):
     Attributes:
         folders: Each list, and the folder in the collection that its paths are relative to.
         splits: The split of each; empty for a single list that is called like none.
-        are_texts: Whether a text, and no label, follows a path.
+        kind: What follows a path: `"label"`, `"text"` or `"mask"`.
     """
 
     folders: dict[str, str]
     splits: dict[str, str]
-    are_texts: bool
+    kind: str
 
 
 class _Line(NamedTuple):
@@ -120,29 +121,29 @@ def _head(path: str) -> list[_Line]:
     return lines if all(line.fault is None for line in lines[:_LOOKED_FOR]) else []
 
 
-def _are_texts(lines: Sequence[_Line]) -> bool:
-    """Whether texts, and no labels, follow the paths."""
+def _kind(lines: Sequence[_Line]) -> str:
+    """What follows the paths of a list: a label, a text, or the path of a mask."""
     values = {line.value for line in lines if line.fault is None}
-    return not all(map(_NUMBER.fullmatch, values)) and _LEAST_USES * len(values) > len(lines)
+    if all(map(_MASK.fullmatch, values)):
+        return "mask"
+    return "label" if all(map(_NUMBER.fullmatch, values)) or _LEAST_USES * len(values) <= len(lines) else "text"
 
 
 def _find_lists(listing: Listing) -> _Lists | None:
     """The lists of a folder; None if it has none whose images are there, or one cannot tell which ones count."""
     folders: dict[str, str] = {}
-    texts: set[str] = set()
+    kinds: dict[str, str] = {}
     for name in listing.ending(".txt", ".lst")[:_MOST_LISTS]:
         lines = _head(listing.full_path(name)) if name.count("/") <= 1 else []
         place = _place(listing, name, lines)
         if place is not None:
-            folders[name] = place
-            texts.update([name] if _are_texts(lines) else [])
+            folders[name], kinds[name] = place, _kind(lines)
     splits = {name: split for name in folders if (split := loose_folder_split(stem_of(name))) is not None}
     if len(folders) > 1 or splits:
         # Of a list of all images and those of its parts, the parts say more.
         folders = {name: place for name, place in folders.items() if name in splits}
-    are_texts = texts.issuperset(folders)
-    is_told = len(set(splits.values())) == len(splits) and (are_texts or texts.isdisjoint(folders))
-    return _Lists(folders, splits, are_texts) if folders and is_told else None
+    told = {kinds[name] for name in folders}
+    return _Lists(folders, splits, told.pop()) if len(told) == 1 and len(set(splits.values())) == len(splits) else None
 
 
 def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
@@ -166,18 +167,19 @@ def _open(request: SourceRequest) -> Source:
     lists = _open_folder(path) if is_folder else _open_file(path)
     folder = path if is_folder else os.path.dirname(path)
     rows = _Rows(folder, lists, is_below=request.image_root is None)
-    names, note = ({}, None) if lists.are_texts else _name_classes(folder, lists, rows, request.class_names)
+    names, note = ({}, None) if lists.kind != "label" else _name_classes(folder, lists, rows, request.class_names)
     rows.names = names
     notes = [note] if note else []
     if is_folder:
-        told = f"{'texts' if lists.are_texts else 'labels'}{' and splits' if lists.splits else ''}"
+        told = f"{lists.kind}s{' and splits' if lists.splits else ''}"
         notes.append(f"{path}: the {told} of its images are those of {', '.join(lists.folders)}")
     source = TableSource.of_table(
         Table(path, list(_COLUMNS), rows.read_blocks),
         Columns(
             image=_IMAGE,
-            label="" if lists.are_texts else _VALUE,
-            text=_VALUE if lists.are_texts else None,
+            label=_VALUE if lists.kind == "label" else "",
+            text=_VALUE if lists.kind == "text" else None,
+            mask=("mask", _VALUE) if lists.kind == "mask" else None,
             split=_SPLIT if lists.splits else None,
         ),
         check_root(os.path.join(path, "") if is_folder else path, request.image_root),
@@ -192,8 +194,8 @@ def _open_folder(path: str) -> _Lists:
     lists = _find_lists(list_folder(path))
     if lists is None:
         raise SourceError(
-            f"{path}: has no lists of paths and labels, expected are files such as train.txt and val.txt with lines such as "
-            "'images/1.jpg 3', and the images"
+            f"{path}: has no lists of paths and labels, texts or masks, expected are files such as train.txt and val.txt with "
+            "lines such as 'images/1.jpg 3', and the images"
         )
     return lists
 
@@ -203,7 +205,7 @@ def _open_file(path: str) -> _Lists:
     lines = _head(path) if os.path.isfile(path) else []
     if os.path.isfile(path) and not lines:
         raise SourceError(f"{path}: is no list of paths and labels, expected are lines such as 'images/1.jpg 3'")
-    return _Lists({os.path.basename(path): ""}, {}, _are_texts(lines))
+    return _Lists({os.path.basename(path): ""}, {}, _kind(lines))
 
 
 class _Rows:
@@ -235,8 +237,8 @@ class _Rows:
         for name, place in self._lists.folders.items():
             split = self._lists.splits.get(name)
             for path, value, fault in _lines(os.path.join(self._folder, name)):
-                row = (None, None, None) if fault else (self._placed(path, place), self.names.get(value, value), split)
-                yield row, fault
+                value = self._placed(value, place) if self._lists.kind == "mask" and not fault else self.names.get(value, value)
+                yield (None, None, None) if fault else (self._placed(path, place), value, split), fault
 
     def _placed(self, path: str, place: str) -> str:
         if path[0] == "/" and not os.path.lexists(path):

@@ -19,6 +19,7 @@ _TABLE = "list its images in a table: {columns}, and " + "{call}"
 _BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
 _CLASSES = "image,label"
 _MASKS = "image,mask"
+_IMAGES = "a column for each image of a line"
 _NUMBERS = "image, and a column for each of the numbers"
 # A list that is read, if somebody says which one, and where the images are.
 _LISTED = "one list, and the folder that its paths are relative to, are given by {call}"
@@ -63,6 +64,7 @@ _TOOLS = (
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS, is_image=True),
     _Tool("images and masks", r"_mask\.png", None, _MASKS, is_image=True),
     _Tool("VisDrone", r"(^|/)annotations/[^/]+\.txt", r"^\d+,\d+,\d+,\d+,[01],\d+,-?\d,\d,?\s*$", _BOXES),
+    _Tool("a list of several images a line", r"\.(txt|lst)", rf"\A\S+{IMAGE_END}[ \t,]+\S+{IMAGE_END}[ \t,]+\S", _IMAGES),
     _Tool("a list of paths and numbers", r"\.(txt|lst)", rf"\A\S+{IMAGE_END}([ \t,]+-?[\d.]+){{2,}}\s*$", _NUMBERS),
     _Tool("a list of paths and labels", r"\.(txt|lst)", rf"^\S+{IMAGE_END}[ \t]+\d+\s*$", _LISTED),
     _Tool("a list of paths and texts", r"\.txt", rf"\A\S+{IMAGE_END}[ \t,]+\S", _LISTED),

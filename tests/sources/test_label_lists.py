@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import kseq
 from kseq.errors import SourceError
@@ -146,6 +148,23 @@ def test_what_is_no_label_is_a_text(tmp_path: Path, text: str) -> None:
         assert [dataset[row]["text"] for row in range(3)] == ["Hello, world", "5 o'clock", 'say "no"']
 
 
+def test_two_paths_on_a_line_are_an_image_and_its_mask(tmp_path: Path) -> None:
+    lists = {"train.txt": "photos/a.png masks/a.png\nphotos/b.png masks/gone.png\n", "val.txt": "photos/c.png masks/c.png\n"}
+    root = write(tmp_path / "in", {**numbers(*(f"photos/{name}.png" for name in "abc")), **lists})
+    (root / "masks").mkdir()
+    for number, name in enumerate("ac"):
+        Image.fromarray(np.full((100, 100), number + 1, np.uint8)).save(root / "masks" / f"{name}.png")
+    report = kseq.pack(root, tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), "masks and splits", "train.txt", "val.txt")
+    assert [rejected.path for rejected in report.rejected] == [b"photos/b.png"]
+    with kseq.ShardDataset(tmp_path / "out") as dataset:
+        assert dataset.splits == {"train": 1, "val": 1}
+        assert {dataset.source(row): np.unique(dataset[row]["mask"]).tolist() for row in range(2)} == {
+            "photos/a.png": [1],
+            "photos/c.png": [2],
+        }
+
+
 def test_a_line_that_makes_no_sense_is_listed_and_what_no_list_names_is_counted(tmp_path: Path) -> None:
     lines = [f"x/{name}.png 1" for name in "abcde"]
     files = {
@@ -166,6 +185,7 @@ def test_a_line_that_makes_no_sense_is_listed_and_what_no_list_names_is_counted(
         ("a list of paths and labels", "elsewhere/a.png 0\n"),
         ("a list of paths and texts", "elsewhere/a.png the text\n"),
         ("a list of paths and numbers", "x/a.png 0 1 1\n"),
+        ("a list of several images a line", "x/a.png x/a.png 1\n"),
     ],
 )
 def test_a_list_that_one_cannot_pack_is_named_with_the_way_out(tmp_path: Path, tool: str, text: str) -> None:

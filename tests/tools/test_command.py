@@ -130,7 +130,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     )
     expected = {
         "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
-        "suffix": ".jpg", "shape": [28, 28], "text_encoding": "cp1252",
+        "label_pattern": "(a)", "suffix": ".jpg", "shape": [28, 28], "text_encoding": "cp1252",
         "class_names": ["x", "y"], "without_class": ["u", "v"], "duplicates": "drop",
         "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
         "shard_bytes": 1024, "workers": 3, "niceness": 5, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
@@ -150,7 +150,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     words += "--split-column part --group patient --root photos --suffix .jpg --shape 28 28 --text-encoding cp1252 "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
-    words += "--without-class u v --duplicates drop "
+    words += "--without-class u v --duplicates drop --label-pattern (a) "
     words += "--shard-bytes 1K --workers 3 --niceness 5 --overwrite --resume --max-pixels 9000 --follow-links --dry-run "
     words += "--storage-option anon=true --storage-option endpoint_url=http://host --storage-option name=a=b"
     assert main(["pack", *words.split()]) == 1
