@@ -1,7 +1,7 @@
 """The errors that kseq raises: each is a `KseqError` and the builtin error that fits."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -181,10 +181,29 @@ def silence() -> Iterator[None]:
         _is_silent.reset(token)
 
 
+# What becomes of a message that this thread tells.
+_renamed: ContextVar[Callable[[str], str]] = ContextVar("kseq_renamed", default=str)
+
+
+@contextmanager
+def renaming(rename: Callable[[str], str]) -> Iterator[None]:
+    """Let messages of the block, told or raised, be what `rename` makes of them: they name a copy, and not what it is of."""
+    token = _renamed.set(rename)
+    try:
+        yield
+    except KseqError as error:
+        text = rename(str(error))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
+    finally:
+        _renamed.reset(token)
+
+
 def tell(message: str) -> None:
     """Tell in one line what nobody has asked for and everybody should know: as a warning, without a place in some code."""
     if not _is_silent.get():
-        warnings.warn_explicit(message, UserWarning, "<kseq>", 0)
+        warnings.warn_explicit(_renamed.get()(message), UserWarning, "<kseq>", 0)
 
 
 def warn(message: str, stacklevel: int) -> None:

@@ -5,6 +5,7 @@ folder, after those files were downloaded whose bytes count: all but the images 
 read from the URL when they are packed. The rules:
 
 - What lies at the URL is a file, a folder, or a pattern of files as on this machine.
+- Of a few text files the ends are read before a format is told, as on this machine.
 - Files of the outline take no space on the disk, as they consist of holes. Files that are downloaded do: they must fit.
 - A file has a time of writing that stands for its version at the URL, so that resuming notices one that was written again.
 - There are no links at a URL. A name that no file of this machine can have is refused.
@@ -15,15 +16,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from kseq.arguments import shown_url
-from kseq.errors import DatasetNotFoundError, KseqError, SourceError, WriteError
+from kseq.errors import DatasetNotFoundError, SourceError, WriteError, renaming
 from kseq.sources.base import FileSource, Source
 from kseq.sources.file_sets import is_pattern, match_files
+from kseq.sources.listing import LISTED_HEAD
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.url_files import url_files
 from kseq.storage.remote_files import RemoteEntry
@@ -32,7 +35,12 @@ from kseq.threads import ThreadPool
 
 __all__ = ["Outline"]
 
+Result = TypeVar("Result")
+
 _CONNECTIONS = 8
+# What formats are told by: so many files of a kind in a folder, so many in all, and so deep below the source.
+_TOLD_BY = re.compile(r"\.(txt|lst|csv|tsv|json|jsonl|ndjson|xml|ya?ml|data|names|pbtxt)$", re.IGNORECASE)
+_MOST_TOLD_OF_KIND, _MOST_TOLD, _TOLD_DEPTH = 3, 40, 2
 _MOST_NANOSECONDS = 1_000_000_000 << 30
 _MAGIC = re.compile(r"[*?[{]")
 
@@ -114,6 +122,41 @@ class Outline:
             ) from error
         self._empty[file] = url
 
+    def read_heads(self) -> None:
+        """Fill in the ends of some text files, by which formats are told: of each folder and kind of file the first few.
+
+        Raises:
+            SourceError: If one of them has gone.
+            ReadError: If one cannot be read.
+        """
+        files = [file for file in sorted(self._empty, key=lambda file: (file.count(os.sep), file)) if _TOLD_BY.search(file)]
+        if not is_pattern(self.path):
+            files = [file for file in files if os.path.relpath(file, self.path).count(os.sep) <= _TOLD_DEPTH]
+        counts: Counter[tuple[str, str]] = Counter()
+        told = []
+        for file in files:
+            kind = (os.path.dirname(file), os.path.splitext(file)[1])
+            counts[kind] += 1
+            told += [file] if counts[kind] <= _MOST_TOLD_OF_KIND else []
+        with ThreadPool(_CONNECTIONS) as threads:
+            list(threads.map(self._fill_ends, told[:_MOST_TOLD]))
+
+    def _fill_ends(self, file: str) -> None:
+        status = os.stat(file)
+        first_end = min(LISTED_HEAD, status.st_size)
+        last_start = max(first_end, status.st_size - LISTED_HEAD)
+        with open(file, "r+b") as opened:
+            for start, end in ((0, first_end), (last_start, status.st_size)):
+                opened.seek(start)
+                opened.write(self._of_url(self._files.read_range, self._empty[file], start, end) if end > start else b"")
+        os.utime(file, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+    def _of_url(self, read: Callable[..., Result], url: str, *arguments: Any) -> Result:
+        try:
+            return read(url, *arguments)
+        except DatasetNotFoundError as error:
+            raise SourceError(str(error)) from error
+
     def download(self, source_format: SourceFormat) -> None:
         """Fill the files whose bytes are needed to open the source.
 
@@ -151,27 +194,22 @@ class Outline:
 
     def _fill_one(self, file: str) -> None:
         status = os.stat(file)
-        try:
-            self._files.get(self._empty[file], file)
-        except DatasetNotFoundError as error:
-            raise SourceError(str(error)) from error
+        self._of_url(self._files.get, self._empty[file], file)
         os.utime(file, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
     def adopt(self, source: Source) -> Source:
         """The source that was opened here, with its image files at their URLs."""
+        source = replace(source, notes=tuple(map(self._named, source.notes)))
         if not isinstance(source, FileSource) or not source.root.startswith(self._folder):
             return source
         path = os.path.relpath(source.root, self._folder).replace(os.sep, "/")
         return replace(source, root=join_url(self.parent, path), outline=source.root, storage_options=self._options)
 
-    @contextmanager
-    def naming_urls(self) -> Iterator[None]:
-        """Let errors of the block name URLs in place of files of the outline."""
-        try:
-            yield
-        except KseqError as error:
-            if self._folder not in str(error):
-                raise
-            parent = shown_url(self.parent)
-            text = str(error).replace(self._folder + os.sep, parent if parent.endswith("/") else f"{parent}/")
-            raise type(error)(text.replace(self._folder, parent)) from error
+    def naming_urls(self) -> AbstractContextManager[None]:
+        """Let messages of a block name URLs in place of files of the outline."""
+        return renaming(self._named)
+
+    def _named(self, text: str) -> str:
+        parent = shown_url(self.parent)
+        text = text.replace(self._folder + os.sep, parent if parent.endswith("/") else f"{parent}/")
+        return text.replace(self._folder, parent)

@@ -92,6 +92,11 @@ class UrlFiles:
         files, name = self._find(url)
         files.get(name, path)
 
+    def read_range(self, url: str, start: int, end: int) -> bytes:
+        """Some bytes of a file, in one request; errors as of `RemoteFiles.read_ranges`."""
+        files, name = self._find(url)
+        return bytes(files.read_ranges([name], [start], [end])[0])
+
     def read_image(self, url: str, num_bytes: int = 0) -> bytes:
         """The bytes of an image file, in one request.
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from kseq.errors import KseqError, SourceError, WriteError, one_line
+from kseq.errors import KseqError, SourceError, WriteError, one_line, renaming
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.base import FileSource, Source
 from kseq.sources.zip_archive import read_zip_tree
@@ -133,12 +133,6 @@ class ZipOutline:
     def _named(self, text: str) -> str:
         return text.replace(self._folder + os.sep, f"{self._zip}: ").replace(self._folder, self._zip)
 
-    @contextmanager
-    def naming_zip(self) -> Iterator[None]:
-        """Let errors of the block name the zip in place of the outline."""
-        try:
-            yield
-        except KseqError as error:
-            if self._folder not in str(error):
-                raise
-            raise type(error)(self._named(str(error))) from error
+    def naming_zip(self) -> AbstractContextManager[None]:
+        """Let messages of a block name the zip in place of the outline."""
+        return renaming(self._named)
