@@ -6,7 +6,8 @@ The rules:
   words of which each is used twice on average; else a text. Between them are spaces, a tab or a comma; quotes around a text
   are none of it. In a `.lst` it may be a number, the label and the path. Blank lines, and those that begin with `#`, are none.
 - In a folder, lists are told by their lines, and by an image that lies where a line says. Of several, each is called like
-  another split (`train.txt`, `val_list.txt`), which is that of its images; other files are no lists.
+  another split (`train.txt`, `val_list.txt`), which is that of its images; other files are no lists. Beside folders that are
+  called like classes, lists that name less than half of the images are none.
 - Paths are relative to the folder of the list, the collection, or another folder in it where the images lie. A path that two
   lists name is in the first; what no list names is counted.
 - Numbers are the names of classes, unless a file beside them has the names (`classes.txt`, `label_list.txt`; by its numbers, or
@@ -144,6 +145,16 @@ def _find_lists(listing: Listing) -> _Lists | None:
         folders = {name: place for name, place in folders.items() if name in splits}
     told = {kinds[name] for name in folders}
     return _Lists(folders, splits, told.pop()) if len(told) == 1 and len(set(splits.values())) == len(splits) else None
+
+
+def _is_folder(listing: Listing) -> bool:
+    """Whether a folder is one of lists: not one of classes with a list of some of their images."""
+    lists = _find_lists(listing)
+    if lists is None or listing.has_no_class:
+        return lists is not None
+    rows = _Rows(listing.path, lists, is_below=True)
+    named = {os.path.normpath(path) for block in rows.read_blocks([_IMAGE]) for path in block.columns[0] if path}
+    return 2 * sum(image in named for image in listing.images) >= len(listing.images)
 
 
 def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
@@ -299,7 +310,7 @@ LISTS = SourceFormat(
     _open,
     (".txt", ".lst"),
     _FILE_NAMES,
-    lambda listing: _find_lists(listing) is not None,
+    _is_folder,
     is_file=lambda path: bool(_head(path)),
     has_root=True,
     has_links=True,

@@ -194,6 +194,16 @@ def test_a_list_that_one_cannot_pack_is_named_with_the_way_out(tmp_path: Path, t
         kseq.pack(root, tmp_path / "out", workers=0)
 
 
+def test_a_list_of_some_images_of_classes_makes_no_collection_of_them(tmp_path: Path) -> None:
+    files = {**numbers(*(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(3)))}
+    root = write(tmp_path / "in", {**files, "hard.txt": "cat/0.png 0\ndog/0.png 1\n"})
+    with raises(SourceError, root, "a list of paths and labels", "hard.txt", "source_format='folder'"):
+        kseq.pack(root, tmp_path / "out", workers=0)
+    (root / "hard.txt").write_text("".join(f"{name} 7\n" for name in files if name != "dog/2.png"))
+    report = kseq.pack(root, tmp_path / "out", workers=0)
+    assert (report.num_samples, report.class_names) == (5, ("7",))
+
+
 def test_lists_of_which_two_may_be_meant_are_not_taken_for_either(tmp_path: Path) -> None:
     files = {**numbers("x/a.png", "x/b.png"), "train.txt": "x/a.png 0\n", "train_2.txt": "x/b.png 0\n"}
     with raises(SourceError, tmp_path / "in", "a list of paths and labels", "kseq.pack("):
