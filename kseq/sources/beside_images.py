@@ -28,16 +28,19 @@ from kseq.arguments import spelled, spelled_call
 from kseq.images.formats import JPEG, PNG
 from kseq.sources.class_names import structure_rest
 from kseq.sources.listing import LISTED_HEAD, Listing, folder_of, stem_of
+from kseq.sources.mask_names import MAP_FOLDER, MASK_FOLDER, MASK_NAME
+from kseq.sources.split_names import split_of_path
 
-__all__ = ["Beside", "find_beside"]
+__all__ = ["MASKS", "Beside", "find_beside"]
 
-_MASKS = re.compile(
-    r"(?<![a-z])(masks?|msks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?|instances?|silhouettes?)(?![a-z])",
-    re.IGNORECASE,
+MASKS = "masks"
+"""The name of the format of images with masks."""
+
+# What names of masks and of their images begin with and end in.
+_ENDS = re.compile(
+    r"^(mask|msk|seg|label|image|img)[_-](?=.)|[_-]?(mask|segmentation|seg|gt|labels?|lab|l|depth|disparity|heatmap|image|img|"
+    r"input|rgb|sat|leftimg8bit|gt(fine|coarse)_[a-z]+)$"
 )
-_MAPS = re.compile(r"(?<![a-z])(depths?(_?maps?)?|disparit(y|ies)|heat_?maps?)(?![a-z])", re.IGNORECASE)
-# What names of masks and of their images end in.
-_ENDS = re.compile(r"[_-]?(mask|segmentation|seg|gt|labels?|lab|l|depth|disparity|heatmap|image|img|input|rgb|sat)$")
 
 # The first line of a table, with names of columns.
 _NAMES = re.compile(r"(image|file|path|img)[\w ]*[,;\t|][\w ]+", re.IGNORECASE)
@@ -74,13 +77,15 @@ class Beside(NamedTuple):
     evidence: str
     way_out: str
     is_certain: bool
+    source_format: str | None = None
 
 
 def find_beside(listing: Listing) -> Beside | None:
     """What says that the folders of a collection are no classes; None if nothing does."""
     if not listing.images:
         return None
-    for find in (_find_masks, _find_table, _find_pairs, _find_twins, _find_any_table, _find_annotations):
+    finders = (_find_masks, _find_named_masks, _find_table, _find_pairs, _find_twins, _find_any_table, _find_annotations)
+    for find in (*finders, _find_other_masks):
         found = find(listing)
         if found is not None:
             return found
@@ -96,22 +101,58 @@ def _by_stem(listing: Listing) -> dict[str, dict[str, str]]:
 
 
 def _find_masks(listing: Listing) -> Beside | None:
-    if not any(called.search(folder) for folder in listing.image_folders for called in (_MASKS, _MAPS)):
+    if not any(called.search(folder) for folder in listing.image_folders for called in (MASK_FOLDER, MAP_FOLDER)):
         return None
     by_stem = _by_stem(listing)
-    for called, role in ((_MASKS, "mask"), (_MAPS, "map")):
+    for called, role in ((MASK_FOLDER, "mask"), (MAP_FOLDER, "map")):
         masks = {folder: names for folder, names in by_stem.items() if called.search(folder)}
-        others = [names for folder, names in by_stem.items() if folder not in masks]
+        of_masks = dict(chain.from_iterable(names.items() for names in masks.values()))
+        # Masks of a test are often kept back.
+        others = [
+            names
+            for folder, names in by_stem.items()
+            if folder not in masks and (names.keys() & of_masks.keys() or split_of_path(f"{folder}/") != "test")
+        ]
         found = next((folder for folder, names in masks.items() if any(names.keys() & own.keys() for own in others)), None)
         if found is None:
             continue
-        of_masks = dict(chain.from_iterable(names.items() for names in masks.values()))
         pairs = {stem: (own[stem], of_masks[stem]) for own in others for stem in own.keys() & of_masks.keys()}
         are_pairs = all(2 * len(own.keys() & of_masks.keys()) > len(own) for own in others)
         is_certain = listing.has_no_class or (are_pairs and (not _are_counted(pairs) or _are_masked(listing, pairs)))
-        way_out = _table_way_out(role) if is_certain else _table_way_out(role) + _IF_CLASSES
-        return Beside(f"images and {role}s", f"{found}/", way_out, is_certain)
+        return _masks(listing, f"{found}/", is_certain=is_certain) if role == "mask" else _maps(f"{found}/", is_certain)
     return None
+
+
+def _find_named_masks(listing: Listing) -> Beside | None:
+    """Images that are called as others in their folder, with `_mask` behind."""
+    by_name = {name.rpartition(".")[0]: name for name in listing.images}
+    found = {name: match["image"] for name in by_name if (match := MASK_NAME.fullmatch(name)) is not None}
+    pairs = {image: (by_name[image], by_name[mask]) for mask, image in found.items() if image in by_name}
+    if not pairs or 2 * len(pairs) <= len(by_name) - len(found):
+        return None
+    are_png = all(mask.lower().endswith(PNG.suffixes) for _, mask in pairs.values())
+    return _masks(listing, min(mask for _, mask in pairs.values()), is_certain=are_png or _are_masked(listing, pairs))
+
+
+def _find_other_masks(listing: Listing) -> Beside | None:
+    """Folders that are called like images and masks, and like no class, whose images have other names."""
+    masks = [folder for folder in listing.image_folders if MASK_FOLDER.search(folder)]
+    is_told = listing.has_no_class and 0 < len(masks) < len(listing.image_folders)
+    return _masks(listing, f"{masks[0]}/", is_certain=True) if is_told else None
+
+
+def _masks(listing: Listing, evidence: str, *, is_certain: bool) -> Beside:
+    """Images with masks, which are packed as such where that is certain."""
+    way_out = spelled_call("pack", listing.path, "DATASET", source_format=MASKS)
+    return Beside("images and masks", evidence, way_out if is_certain else way_out + _IF_CLASSES, is_certain, MASKS)
+
+
+def _maps(evidence: str, is_certain: bool) -> Beside:
+    given = spelled("columns", label="", targets={"map": "map"}, kinds={"map": "map"})
+    way_out = (
+        f"list both in a table with the columns image and map: {spelled_call('pack', 'table.csv', 'DATASET')} with {given}"
+    )
+    return Beside("images and maps", evidence, way_out if is_certain else way_out + _IF_CLASSES, is_certain)
 
 
 def _are_counted(stems: Iterable[str]) -> bool:
@@ -130,16 +171,6 @@ def _are_masked(listing: Listing, pairs: Mapping[str, tuple[str, str]]) -> bool:
         )
         for _, (image, mask) in sorted(pairs.items())[:_OPENED]
     )
-
-
-def _table_way_out(role: str) -> str:
-    """How images with masks or maps beside them are packed."""
-    if role == "mask":
-        given = spelled("columns", label="", mask=role)
-    else:
-        given = spelled("columns", label="", targets={role: role}, kinds={role: role})
-    table = spelled_call("pack", "table.csv", "DATASET")
-    return f"list both in a table with the columns image and {role}: {table} with {given}"
 
 
 def _tables(listing: Listing) -> list[str]:
@@ -318,7 +349,11 @@ def _find_twins(listing: Listing) -> Beside | None:
     are_gray = all(listing.is_colored(png) is False for _, png in some)
     are_one = len(_folders(listing)) == 1 and (are_gray or not _are_counted(map(stem_of, jpegs.values())))
     is_certain = listing.has_no_class or are_one
-    way_out = _table_way_out("mask") if is_certain else _table_way_out("mask") + _IF_CLASSES
+    way_out = (
+        f"{spelled_call('pack', listing.path, 'DATASET', source_format=MASKS)} packs the PNG files as masks; maps are listed in a "
+        f"table with the columns image and map: {spelled('columns', label='', targets={'map': 'map'}, kinds={'map': 'map'})}"
+    )
+    way_out = way_out if is_certain else way_out + _IF_CLASSES
     return Beside("images with masks or maps of the same names", min(pngs[stem] for stem in twins), way_out, is_certain)
 
 
