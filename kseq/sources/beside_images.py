@@ -349,10 +349,9 @@ def _find_twins(listing: Listing) -> Beside | None:
     are_gray = all(listing.is_colored(png) is False for _, png in some)
     are_one = len(_folders(listing)) == 1 and (are_gray or not _are_counted(map(stem_of, jpegs.values())))
     is_certain = listing.has_no_class or are_one
-    way_out = (
-        f"{spelled_call('pack', listing.path, 'DATASET', source_format=MASKS)} packs the PNG files as masks; maps are listed in a "
-        f"table with the columns image and map: {spelled('columns', label='', targets={'map': 'map'}, kinds={'map': 'map'})}"
-    )
+    call = spelled_call("pack", listing.path, "DATASET", source_format=MASKS)
+    given = spelled("columns", label="", targets={"map": "map"}, kinds={"map": "map"})
+    way_out = f"{call} packs the PNG files as masks; maps go into a table with the columns image and map: {given}"
     way_out = way_out if is_certain else way_out + _IF_CLASSES
     return Beside("images with masks or maps of the same names", min(pngs[stem] for stem in twins), way_out, is_certain)
 

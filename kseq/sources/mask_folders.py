@@ -2,7 +2,7 @@
 
 The rules:
 
-- Which files are masks, and which mask goes with which image, is said in `kseq/sources/mask_names.py`.
+- Which files are masks, and which mask goes with which image, is said in `kseq/sources/mask_pairs.py`.
 - A sample is an image with its mask, packed as a table with the columns `image` and `mask` would be. An image without a mask
   is rejected; masks without an image, other masks of an image, and files in folders of maps are counted, a line each.
 - The split is that of a folder, see `kseq/sources/split_names.py`; the column `split` has it.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kseq.arguments import counted, spelled, spelled_call
@@ -26,7 +26,7 @@ from kseq.sources.base import FileSource, SourceImage, describe_first
 from kseq.sources.class_names import folder_class_name
 from kseq.sources.column_roles import Columns, find_columns
 from kseq.sources.folder_tree import Entry, FolderTree, is_named_like_image
-from kseq.sources.mask_names import Pairing, describe_paths, pair_masks
+from kseq.sources.mask_pairs import Pairing, describe_paths, pair_masks
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.zip_archive import read_zip_tree
@@ -99,11 +99,11 @@ def _check_some(path: str, samples: Sequence[FoundSample]) -> None:
     """Raise SourceError if no image has a mask."""
     if all(sample.rejection is not None for sample in samples):
         first = (SourceImage(sample.name, -1, None, 0, sample.rejection) for sample in samples)
-        table = spelled_call("pack", "table.csv", "DATASET")
+        table, given = spelled_call("pack", "table.csv", "DATASET"), spelled("columns", label="", mask="mask")
         raise SourceError(
-            f"{path}: none of its {counted(len(samples), 'image', 'images')} has a mask{describe_first(first)}: masks are called "
-            "as their images, in a folder of their own (images/1.jpg and masks/1.png) or beside them (1.jpg and 1_mask.png); "
-            f"or list both in a table with the columns image and mask: {table} with {spelled('columns', label='', mask='mask')}"
+            f"{path}: none of its {counted(len(samples), 'image', 'images')} has a mask{describe_first(first)}: a mask is "
+            "called as its image, in a folder of its own (images/1.jpg and masks/1.png) or beside it (1.jpg and 1_mask.png); or list "
+            f"both in a table with the columns image and mask: {table} with {given}"
         )
 
 
@@ -129,6 +129,7 @@ def _find_columns(path: str, columns: Columns, pairing: Pairing) -> Columns:
 
 
 def _are_classes(pairing: Pairing) -> bool:
+    """Whether the folders around images with their masks are classes."""
     names = set(pairing.folders.values())
     return not pairing.are_apart and len(names) > 1 and all(re.fullmatch(r"[^/\d]+", name) for name in names)
 
@@ -139,7 +140,7 @@ def _notes(path: str, columns: Columns, pairing: Pairing) -> Iterator[str]:
     as_classes = spelled("source_format", "zip" if os.path.isfile(path) else "folder")
     labelled = " and the folders around them as classes" if columns.label == "folder" else ", without classes"
     yield (
-        f"{path}: packed are images with masks{labelled}, such as {describe_paths([image])} with {describe_paths([mask])} "
+        f"{path}: taken for images with masks{labelled}: {describe_paths([image])} goes with {describe_paths([mask])} "
         f"({as_classes} packs its folders as classes)"
     )
     folders = sorted(set(pairing.folders.values()) - {""})
@@ -157,11 +158,7 @@ def _notes(path: str, columns: Columns, pairing: Pairing) -> Iterator[str]:
         )
     for paths, one, several in (
         (pairing.strays, "mask has no image of its name", "masks have no image of their name"),
-        (
-            pairing.unused,
-            "mask is of an image that has another one, and not used",
-            "masks are of images that have another one, and not used",
-        ),
+        (pairing.unused, "mask is not used: its image has another", "masks are not used: their images have others"),
         (pairing.maps, "file in a folder of maps is not used", "files in folders of maps are not used"),
     ):
         if paths:
