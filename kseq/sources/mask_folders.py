@@ -102,8 +102,8 @@ def _check_some(path: str, samples: Sequence[FoundSample]) -> None:
         table, given = spelled_call("pack", "table.csv", "DATASET"), spelled("columns", label="", mask="mask")
         raise SourceError(
             f"{path}: none of its {counted(len(samples), 'image', 'images')} has a mask{describe_first(first)}: a mask is "
-            "called as its image, in a folder of its own (images/1.jpg and masks/1.png) or beside it (1.jpg and 1_mask.png); or list "
-            f"both in a table with the columns image and mask: {table} with {given}"
+            "called as its image, in a folder of its own (images/1.jpg and masks/1.png) or beside it (1.jpg and 1_mask.png); "
+            f"or list both in a table with the columns image and mask: {table} with {given}"
         )
 
 
