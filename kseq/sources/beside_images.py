@@ -5,7 +5,10 @@ The rules:
 - Two folders that have images of the same names, one of them called like masks or maps, are images and masks. What tools add
   to the name of a mask (`_segmentation`, `_L`) makes no other name. It is certain where every folder of images is one of both.
   Images of classes may be counted (`1.jpg`, `img_2.jpg`), so that theirs are the same names too (`mask`, `nomask`): such names
-  are certain where the masks have the same proportions, and another suffix or no colours.
+  are certain where the masks have the same proportions, and another suffix or no colours. So are images of the same folder
+  that add `_mask` to the names of more than half of the others, if they are PNG files or of that kind.
+- Folders that are called like images and masks, and none like a class, are images and masks whatever their images are called.
+  What is certain to be masks is packed as `kseq/sources/mask_folders.py` says.
 - A CSV or JSON Lines file of which cells name the images is a table of them. It is certain where all images lie in one folder,
   or in folders that are called like none of classes: `images_001`, `train_v2`, `patient7`, or by the first signs of the names.
   Numbers name images where their column is called like one of images; in a log of a training they count epochs.

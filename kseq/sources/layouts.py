@@ -8,7 +8,7 @@ it is told before:
 - What lies beside images, such as masks and tables: see `kseq/sources/beside_images.py`.
 
 Where all folders have names that no class has (`images`, `Annotations`, `data`), the layout is refused as classes, with the
-command that packs it; else the annotation files are a note.
+command that packs it, or packed, where a format does so without a further word; else the annotation files are a note.
 """
 
 from __future__ import annotations

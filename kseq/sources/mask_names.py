@@ -115,23 +115,25 @@ class Naming(NamedTuple):
 def learn_naming(images: Sequence[str], masks: Sequence[str]) -> Naming:
     """How the names of some masks follow from those of images, as far as most say."""
     some = masks[:: len(masks) // _LEARNED + 1]
-    namings = [_learn(images, some, own, is_folded) for is_folded in (False, True) for own in _own_words(images, is_folded)]
+    namings = [_learn(images, some, own, is_folded=False) for own in _own_words(images, is_folded=False)]
+    if max(naming.num_pairs for naming in namings) < len(some):
+        namings += [_learn(images, some, own, is_folded=True) for own in _own_words(images, is_folded=True)]
     # The first of equal ones: the plainest.
     return max(namings, key=lambda naming: naming.num_pairs)
 
 
-def _own_words(images: Sequence[str], is_folded: bool) -> Iterator[tuple[str, str]]:
+def _own_words(images: Sequence[str], *, is_folded: bool) -> Iterator[tuple[str, str]]:
     """What images may have before and behind what their masks have too: nothing, or a word that more than half have."""
     yield "", ""
-    stems = [_key(image, is_folded) for image in images]
+    names = [_key(image, is_folded) for image in images[:: len(images) // _LEARNED + 1]]
     for pattern, is_first in ((_LAST_WORD, False), (_FIRST_WORD, True)):
-        matches = [pattern.match(stem) if is_first else pattern.search(stem) for stem in stems]
+        matches = [pattern.match(name) if is_first else pattern.search(name) for name in names]
         for word, count in Counter(match[0] for match in matches if match is not None).most_common(1):
-            if 2 * count > len(stems):
+            if 2 * count > len(names):
                 yield (word, "") if is_first else ("", word)
 
 
-def _learn(images: Sequence[str], masks: Sequence[str], own: tuple[str, str], is_folded: bool) -> Naming:
+def _learn(images: Sequence[str], masks: Sequence[str], own: tuple[str, str], *, is_folded: bool) -> Naming:
     """What masks add to the names of images that have something of their own."""
     naming = Naming(own, is_folded=is_folded)
     cores = set(map(naming.core, images))

@@ -15,15 +15,14 @@ The rules, besides those of names in `kseq/sources/mask_names.py`:
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
 from kseq.images.formats import JPEG, PNG
+from kseq.sources.listing import folder_of, stem_of
 from kseq.sources.mask_names import AGAIN, IMAGE_FOLDER, MAP_FOLDER, MASK_FOLDER, MASK_STEM, OTHER_MASK, learn_naming
 from kseq.sources.split_names import SPLITS, folder_split, loose_folder_split
 from kseq.sources.text import describe_text
@@ -38,11 +37,11 @@ _SPLIT_NAMES = frozenset(SPLITS.values())
 
 
 class _File(NamedTuple):
-    """A file: its path, its name without the suffix, and the words of its folders that must agree, sorted."""
+    """A file: its path, its name without the suffix, and the words of its folders that must agree."""
 
     path: str
     stem: str
-    place: tuple[str, ...]
+    place: frozenset[str]
 
 
 class _Candidate(NamedTuple):
@@ -84,9 +83,10 @@ def pair_masks(paths: Iterable[str]) -> Pairing:
     """
     parts = {path: path.split("/")[:-1] for path in paths}
     num_shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*parts.values(), strict=False)))
-    inner = {path: folders[num_shared:] for path, folders in parts.items()}
-    maps = [path for path, folders in inner.items() if MAP_FOLDER.search("/".join(folders))]
-    rest = list(inner.keys() - set(maps)) if maps else list(inner)
+    inner = {path: "/".join(folders[num_shared:]) for path, folders in parts.items()}
+    of_maps = {folder for folder in set(inner.values()) if MAP_FOLDER.search(folder)}
+    maps = sorted(path for path, folder in inner.items() if folder in of_maps)
+    rest = [path for path, folder in inner.items() if folder not in of_maps]
     mask_paths, are_apart = _find_masks(sorted(rest), inner)
     image_paths = sorted(set(rest) - mask_paths)
     images, masks = _placed(image_paths, sorted(mask_paths), inner, are_apart=are_apart)
@@ -98,16 +98,17 @@ def pair_masks(paths: Iterable[str]) -> Pairing:
     unused = set().union(*(claimed[path] for path, mask in pairs.items() if mask is not None)) - set(pairs.values())
     strays = mask_paths.difference(*claimed.values())
     _name_alike(pairs, faults, strays)
-    folders = {path: "/".join(part for part in inner[path] if not _says_role(part)) for path in image_paths}
+    folders = {path: "/".join(part for part in parts[path][num_shared:] if not _says_role(part)) for path in image_paths}
     return Pairing(pairs, faults, sorted(unused), sorted(strays), maps, folders, _splits(parts), are_apart)
 
 
-def _find_masks(paths: Sequence[str], folders: Mapping[str, Sequence[str]]) -> tuple[set[str], bool]:
+def _find_masks(paths: Sequence[str], folders: Mapping[str, str]) -> tuple[set[str], bool]:
     """Which files are masks, and whether they lie in folders of their own."""
-    found = {path for path in paths if MASK_FOLDER.search("/".join(folders[path]))}
+    of_masks = {folder for folder in {folders[path] for path in paths} if MASK_FOLDER.search(folder)}
+    found = {path for path in paths if folders[path] in of_masks}
     if 0 < len(found) < len(paths):
         return found, True
-    found = {path for path in paths if MASK_STEM.fullmatch(_stem(path))}
+    found = {path for path in paths if MASK_STEM.fullmatch(stem_of(path))}
     if 0 < len(found) < len(paths):
         return found, False
     jpegs = {path for path in paths if path.lower().endswith(JPEG.suffixes)}
@@ -115,29 +116,31 @@ def _find_masks(paths: Sequence[str], folders: Mapping[str, Sequence[str]]) -> t
 
 
 def _placed(
-    image_paths: Sequence[str], mask_paths: Sequence[str], folders: Mapping[str, Sequence[str]], *, are_apart: bool
+    image_paths: Sequence[str], mask_paths: Sequence[str], folders: Mapping[str, str], *, are_apart: bool
 ) -> tuple[list[_File], list[_File]]:
     """Images and masks with the words of their folders; what all of one and none of the other have says nothing."""
-    sides = [
-        {path: _words(folders[path], is_mask=is_mask and are_apart) for path in paths}
-        for is_mask, paths in ((False, image_paths), (True, mask_paths))
-    ]
-    common = [set.intersection(*map(set, side.values())) if side else set() for side in sides]
-    present = [set().union(*side.values()) for side in sides]
+    sides: list[dict[str, frozenset[str]]] = []
+    for paths, is_mask in ((image_paths, False), (mask_paths, are_apart)):
+        words = _find_words({folders[path] for path in paths}, is_mask=is_mask)
+        sides.append({path: words[folders[path]] for path in paths})
+    common = [frozenset.intersection(*side.values()) if side else frozenset[str]() for side in sides]
+    present = [frozenset[str]().union(*side.values()) for side in sides]
     dropped = [common[0] - present[1] - _SPLIT_NAMES, common[1] - present[0] - _SPLIT_NAMES]
     images, masks = (
-        [_File(path, _stem(path), tuple(sorted(word for word in words if word not in without))) for path, words in side.items()]
+        [_File(path, stem_of(path), words - without) for path, words in side.items()]
         for side, without in zip(sides, dropped, strict=True)
     )
     return images, masks
 
 
-def _words(folders: Sequence[str], *, is_mask: bool) -> list[str]:
-    """The words of folders but for those that say image or mask, splits as kseq calls them."""
-    text = " ".join(folders)
-    text = IMAGE_FOLDER.sub(" ", MASK_FOLDER.sub(" ", text) if is_mask else text)
-    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).casefold())
-    return [folder_split(word) or word for word in words]
+def _find_words(folder_paths: Iterable[str], *, is_mask: bool) -> dict[str, frozenset[str]]:
+    """For each path of a folder its words but for those that say image or mask, splits as kseq calls them."""
+    found = {}
+    for path in folder_paths:
+        text = IMAGE_FOLDER.sub(" ", MASK_FOLDER.sub(" ", path) if is_mask else path)
+        words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).casefold())
+        found[path] = frozenset(folder_split(word) or word for word in words)
+    return found
 
 
 def _says_role(folder: str) -> bool:
@@ -154,32 +157,38 @@ def _splits(parts: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
     return {path: next((read[name] for name in folders if read[name] is not None), None) for path, folders in parts.items()}
 
 
-def _stem(path: str) -> str:
-    return os.path.splitext(path.rpartition("/")[2])[0]
-
-
 def _match(images: Sequence[_File], masks: Sequence[_File]) -> dict[str, list[_Candidate]]:
     """For each image the masks that its name and its folders fit."""
     naming = learn_naming([image.stem for image in images], [mask.stem for mask in masks])
-    cores = {naming.core(image.stem) for image in images}
-    are_others = [OTHER_MASK.search(os.path.dirname(mask.path)) is not None for mask in masks]
-    by_core: dict[str, list[_Candidate]] = {}
+    cores = {image.path: naming.core(image.stem) for image in images}
+    known = set(cores.values())
+    are_others = [OTHER_MASK.search(folder_of(mask.path)) is not None for mask in masks]
+    by_core: dict[str, dict[frozenset[str], list[_Candidate]]] = {}
     for mask, is_other in zip(masks, are_others, strict=True):
-        core, form = naming.read(mask.stem, cores)
+        core, form = naming.read(mask.stem, known)
         is_unused = is_other and not all(are_others) and form == 0
-        by_core.setdefault(core, []).append(_Candidate(mask, _UNUSED if is_unused else form))
-    return {image.path: _of_place(image, by_core.get(naming.core(image.stem), ())) for image in images}
+        found = _Candidate(mask, _UNUSED if is_unused else form)
+        by_core.setdefault(core, {}).setdefault(mask.place, []).append(found)
+    places = {mask.place for mask in masks}
+    without = {image.place for image in images if image.place not in by_core.get(cores[image.path], {})}
+    near = {place: _find_near(place, places) for place in without}
+    return {
+        image.path: _of_place(image.place, near.get(image.place, ()), by_core.get(cores[image.path], {})) for image in images
+    }
 
 
-def _of_place(image: _File, candidates: Sequence[_Candidate]) -> list[_Candidate]:
+def _find_near(place: frozenset[str], others: Iterable[frozenset[str]]) -> list[frozenset[str]]:
+    """Places that have all words of one, or of which it has all."""
+    return [other for other in others if other <= place or place <= other]
+
+
+def _of_place(
+    place: frozenset[str], near: Iterable[frozenset[str]], by_place: Mapping[frozenset[str], list[_Candidate]]
+) -> list[_Candidate]:
     """The masks whose folders agree with those of an image: of the same words, else of some of these, or of more."""
-    same = [candidate for candidate in candidates if candidate.mask.place == image.place]
-    return same or [candidate for candidate in candidates if _is_within(candidate.mask.place, image.place)]
-
-
-def _is_within(place: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether all words of one of two places are those of the other too."""
-    return Counter(place) <= Counter(other) or Counter(other) <= Counter(place)
+    if place in by_place:
+        return by_place[place]
+    return [mask for other in near if other in by_place for mask in by_place[other]]
 
 
 def _choose(image: _File, candidates: Sequence[_Candidate], faults: dict[str, str]) -> str | None:
@@ -208,7 +217,7 @@ def _refuse_shared(
             continue
         place = next(other.mask.place for other in candidates[several[0].path] if other.mask.path == mask)
         likely = [image for image in several if image.place == place] or several
-        likely = [image for image in likely if IMAGE_FOLDER.search(os.path.dirname(image.path))] or likely
+        likely = [image for image in likely if IMAGE_FOLDER.search(folder_of(image.path))] or likely
         for image in several if len(likely) > 1 else [image for image in several if image != likely[0]]:
             other = next(other for other in (*likely, *several) if other != image)
             pairs[image.path] = None
@@ -228,7 +237,7 @@ def _name_alike(pairs: Mapping[str, str | None], faults: dict[str, str], strays:
 
 def _numbers(path: str) -> tuple[int, ...]:
     # Of more digits, Python makes no number.
-    return tuple(int(number) for number in _NUMBER.findall(_stem(path)) if len(number) < _MOST_DIGITS)
+    return tuple(int(number) for number in _NUMBER.findall(stem_of(path)) if len(number) < _MOST_DIGITS)
 
 
 def describe_paths(paths: Iterable[str]) -> str:
