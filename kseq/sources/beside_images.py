@@ -7,7 +7,7 @@ The rules:
   Images of classes may be counted (`1.jpg`, `img_2.jpg`), so that theirs are the same names too (`mask`, `nomask`): such names
   are certain where the masks have the same proportions, and another suffix or no colours. So are images of the same folder
   that add `_mask` to the names of more than half of the others, if they are PNG files or of that kind.
-- Folders that are called like images and masks, and none like a class, are images and masks whatever their images are called.
+- Folders that are called like images and masks, and none like a class, are such if most names have the same numbers.
   What is certain to be masks is packed as `kseq/sources/mask_folders.py` says.
 - A CSV or JSON Lines file of which cells name the images is a table of them. It is certain where all images lie in one folder,
   or in folders that are called like none of classes: `images_001`, `train_v2`, `patient7`, or by the first signs of the names.
@@ -31,7 +31,7 @@ from kseq.arguments import spelled, spelled_call
 from kseq.images.formats import JPEG, PNG
 from kseq.sources.class_names import structure_rest
 from kseq.sources.listing import LISTED_HEAD, Listing, folder_of, stem_of
-from kseq.sources.mask_names import MAP_FOLDER, MASK_FOLDER, MASK_NAME
+from kseq.sources.mask_names import MAP_FOLDER, MASK_FOLDER, MASK_NAME, numbers_in
 from kseq.sources.split_names import split_of_path
 
 __all__ = ["MASKS", "Beside", "find_beside"]
@@ -138,10 +138,14 @@ def _find_named_masks(listing: Listing) -> Beside | None:
 
 
 def _find_other_masks(listing: Listing) -> Beside | None:
-    """Folders that are called like images and masks, and like no class, whose images have other names."""
-    masks = [folder for folder in listing.image_folders if MASK_FOLDER.search(folder)]
-    is_told = listing.has_no_class and 0 < len(masks) < len(listing.image_folders)
-    return _masks(listing, f"{masks[0]}/", is_certain=True) if is_told else None
+    """Folders that are called like images and masks, and like no class, whose images have the same numbers in other names."""
+    masks = [image for image in listing.images if MASK_FOLDER.search(folder_of(image))]
+    if not listing.has_no_class or not masks:
+        return None
+    numbers = {numbers_in(stem_of(mask)) for mask in masks} - {()}
+    others = [image for image in listing.images if not MASK_FOLDER.search(folder_of(image))]
+    num_shared = sum(numbers_in(stem_of(image)) in numbers for image in others)
+    return _masks(listing, f"{folder_of(masks[0])}/", is_certain=True) if 2 * num_shared > len(others) else None
 
 
 def _masks(listing: Listing, evidence: str, *, is_certain: bool) -> Beside:

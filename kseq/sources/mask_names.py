@@ -27,6 +27,7 @@ __all__ = [
     "OTHER_MASK",
     "Naming",
     "learn_naming",
+    "numbers_in",
 ]
 
 MASK_FOLDER = re.compile(
@@ -63,7 +64,8 @@ _ANOTHER = re.compile(r"[ _-]*\(?\d+\)?$")
 # A word at an end of a name, with what sets it apart: `_leftImg8bit`, `img_`, `img` of `img1`.
 _LAST_WORD = re.compile(r"[ _.-]+[^ _.-]*[^\W\d_][^ _.-]*$")
 _FIRST_WORD = re.compile(r"[^ _.-]*[^\W\d_][^ _.-]*[ _.-]+|[^\W\d_]+(?=\d)")
-_LETTER = re.compile(r"[^\W\d_]")
+_LETTER, _NUMBER = re.compile(r"[^\W\d_]"), re.compile(r"\d+", re.ASCII)
+_MOST_DIGITS = 100
 # What is added to names is learned from so many masks; it holds where it finds half as many pairs as any other does.
 _LEARNED = 2000
 
@@ -120,6 +122,12 @@ def learn_naming(images: Sequence[str], masks: Sequence[str]) -> Naming:
         namings += [_learn(images, some, own, is_folded=True) for own in _own_words(images, is_folded=True)]
     # The first of equal ones: the plainest.
     return max(namings, key=lambda naming: naming.num_pairs)
+
+
+def numbers_in(name: str) -> tuple[int, ...]:
+    """The numbers in a name, whatever zeros stand before them."""
+    # Of more digits, Python makes no number.
+    return tuple(int(number) for number in _NUMBER.findall(name) if len(number) < _MOST_DIGITS)
 
 
 def _own_words(images: Sequence[str], *, is_folded: bool) -> Iterator[tuple[str, str]]:

@@ -23,14 +23,22 @@ from typing import NamedTuple
 
 from kseq.images.formats import JPEG, PNG
 from kseq.sources.listing import folder_of, stem_of
-from kseq.sources.mask_names import AGAIN, IMAGE_FOLDER, MAP_FOLDER, MASK_FOLDER, MASK_STEM, OTHER_MASK, learn_naming
+from kseq.sources.mask_names import (
+    AGAIN,
+    IMAGE_FOLDER,
+    MAP_FOLDER,
+    MASK_FOLDER,
+    MASK_STEM,
+    OTHER_MASK,
+    learn_naming,
+    numbers_in,
+)
 from kseq.sources.split_names import SPLITS, folder_split, loose_folder_split
 from kseq.sources.text import describe_text
 
 __all__ = ["Pairing", "describe_paths", "pair_masks"]
 
-_NUMBER = re.compile(r"\d+", re.ASCII)
-_SHOWN, _MOST_DIGITS = 3, 100
+_SHOWN = 3
 # The form of a mask in a folder of others than most.
 _UNUSED = 1
 _SPLIT_NAMES = frozenset(SPLITS.values())
@@ -228,16 +236,11 @@ def _name_alike(pairs: Mapping[str, str | None], faults: dict[str, str], strays:
     """Say of images without a mask which one has the same number, perhaps with more zeros."""
     by_numbers: dict[tuple[int, ...], list[str]] = {}
     for path in sorted(strays):
-        by_numbers.setdefault(_numbers(path), []).append(path)
+        by_numbers.setdefault(numbers_in(stem_of(path)), []).append(path)
     for path, mask in pairs.items():
-        alike = by_numbers.get(_numbers(path), []) if mask is None and path not in faults else []
-        if len(alike) == 1 and _numbers(path):
+        alike = by_numbers.get(numbers_in(stem_of(path)), []) if mask is None and path not in faults else []
+        if len(alike) == 1 and numbers_in(stem_of(path)):
             faults[path] = f"has no mask of its name; {describe_paths(alike)} has its number, and another name"
-
-
-def _numbers(path: str) -> tuple[int, ...]:
-    # Of more digits, Python makes no number.
-    return tuple(int(number) for number in _NUMBER.findall(stem_of(path)) if len(number) < _MOST_DIGITS)
 
 
 def describe_paths(paths: Iterable[str]) -> str:
