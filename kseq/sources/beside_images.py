@@ -110,11 +110,11 @@ def _find_masks(listing: Listing) -> Beside | None:
     for called, role in ((MASK_FOLDER, "mask"), (MAP_FOLDER, "map")):
         masks = {folder: names for folder, names in by_stem.items() if called.search(folder)}
         of_masks = dict(chain.from_iterable(names.items() for names in masks.values()))
-        # Masks of a test are often kept back.
+        # Masks of other splits are often kept back.
         others = [
             names
             for folder, names in by_stem.items()
-            if folder not in masks and (names.keys() & of_masks.keys() or split_of_path(f"{folder}/") != "test")
+            if folder not in masks and (names.keys() & of_masks.keys() or not _is_kept_back(f"{folder}/"))
         ]
         found = next((folder for folder, names in masks.items() if any(names.keys() & own.keys() for own in others)), None)
         if found is None:
@@ -127,14 +127,22 @@ def _find_masks(listing: Listing) -> Beside | None:
 
 
 def _find_named_masks(listing: Listing) -> Beside | None:
-    """Images that are called as others in their folder, with `_mask` behind."""
+    """Images that are called as others in their folder, with `_mask` behind, perhaps in place of another word."""
     by_name = {name.rpartition(".")[0]: name for name in listing.images}
     found = {name: match["image"] for name in by_name if (match := MASK_NAME.fullmatch(name)) is not None}
-    pairs = {image: (by_name[image], by_name[mask]) for mask, image in found.items() if image in by_name}
-    if not pairs or 2 * len(pairs) <= len(by_name) - len(found):
+    folders = {folder_of(name) for name in found}
+    # Masks of other splits are often kept back.
+    others = [name for name in by_name if name not in found and (folder_of(name) in folders or not _is_kept_back(name))]
+    images = {_ENDS.sub("", name): by_name[name] for name in others} | {name: by_name[name] for name in others}
+    pairs = {image: (images[image], by_name[mask]) for mask, image in found.items() if image in images}
+    if not pairs or 2 * len(pairs) <= len(others):
         return None
     are_png = all(mask.lower().endswith(PNG.suffixes) for _, mask in pairs.values())
     return _masks(listing, min(mask for _, mask in pairs.values()), is_certain=are_png or _are_masked(listing, pairs))
+
+
+def _is_kept_back(path: str) -> bool:
+    return split_of_path(path) in ("val", "test")
 
 
 def _find_other_masks(listing: Listing) -> Beside | None:

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MASK_FOLDER = re.compile(
-    r"(?<![a-z])(masks?|msks?|segmentation[^\W_]*|trimaps?|gt(fine|coarse)?|ground_?truth|annotations?|ann_?dir|labels?|"
+    r"(?<![a-z])(masks?|msks?|segmentation[^\W_]*|panoptic[^\W_]*|trimaps?|gt(fine|coarse)?|ground_?truth|annotations?|ann_?dir|labels?|"
     r"labeledapproved|instances?|silhouettes?)(?![a-z])|((?<![a-z])|(?<=train)|(?<=val)|(?<=test))annot(?![a-z])",
     re.IGNORECASE,
 )

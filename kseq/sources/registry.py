@@ -159,7 +159,7 @@ def _with_encoded_classes(source: Source) -> Source:
     odd = [name for names in lists for name in names if not is_well_encoded(name)]
     if not odd:
         return source
-    note = f"{source.root}: class {describe_text(odd[0])} is not UTF-8: it is called {folder_class_name(odd[0])!r}"
+    note = f"{source.place}: class {describe_text(odd[0])} is not UTF-8: it is called {folder_class_name(odd[0])!r}"
     return replace(
         source,
         class_names=tuple(map(folder_class_name, source.class_names)),

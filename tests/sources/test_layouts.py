@@ -326,6 +326,8 @@ def test_a_table_that_names_the_images_of_classes_is_a_note(tmp_path: Path, file
         ("701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png"),
         ("img_dir/val/a.jpg", "ann_dir/val/a.png"),
         ("val/a.png", "valannot/a.png"),
+        ("train/7_sat.jpg", "train/7_mask.png"),
+        ("scans/TCGA_1/TCGA_1_7.tif", "scans/TCGA_1/TCGA_1_7_mask.png"),
         (
             f"leftImg8bit/val/{CITY}_leftImg8bit.png",
             f"gtFine/val/{CITY}_gtFine_instanceIds.png",
