@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from PIL import Image
 import kseq
 from kseq.errors import SourceError
 from kseq.sources.mask_pairs import Pairing, pair_masks
+from kseq.sources.registry import open_source
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.urls import memory_url, upload
@@ -126,6 +129,10 @@ def test_every_file_is_an_image_a_mask_or_a_map(paths: set[str]) -> None:
     # What is left are masks of images that have several, or that share one.
     left = paths - set.union(*groups)
     assert not left or found.faults or any(mask is None for mask in found.pairs.values())
+
+
+# The folders of images and masks, and how many dimensions the pixels in them have.
+KINDS = (("images", 3), ("masks", 2))
 
 
 def write(root: Path, layout: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -247,6 +254,56 @@ def test_names_that_differ_are_refused_and_become_no_classes(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_where_all_masks_have_colours_the_error_says_what_was_guessed(tmp_path: Path, is_zip: bool) -> None:
+    root = tmp_path / "in"
+    for name in ("images/a.png", "masks/a.png"):
+        (root / name).parent.mkdir(parents=True)
+        Image.new("RGB", (8, 6), (1, 2, 3)).save(root / name)
+    source = shutil.make_archive(str(root), "zip", root) if is_zip else root
+    with raises(SourceError, f"{source}: ", "images/a.png", "masks/a.png", re_format("zip" if is_zip else "folder")):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links as POSIX does")
+def test_links_and_members_that_may_not_be_read_are_rejected(tmp_path: Path) -> None:
+    root = saved(tmp_path / "in", {f"{kind}/{n}.png": (6, 8, 3)[:dims] for n in range(4) for kind, dims in KINDS})
+    for name in ("images/1.png", "masks/2.png"):
+        (root / name).rename(tmp_path / name.replace("/", "-"))
+        (root / name).symlink_to(tmp_path / name.replace("/", "-"))
+    (root / "images" / "more").symlink_to(saved(tmp_path / "elsewhere", {"a.png": (6, 8, 3)}))
+    # Beside a folder of another name, masks are not told for certain.
+    report = kseq.pack(root, tmp_path / "out", workers=0, source_format="masks")
+    assert (report.num_found, report.num_samples) == (5, 2)
+    reasons = {rejected.path.decode(): rejected.reason for rejected in report.rejected}
+    assert reasons.keys() == {"images/1.png", "images/2.png", "images/more"}
+    assert_says(reasons["images/2.png"], "masks/2.png", "link")
+    followed = kseq.pack(root, tmp_path / "followed", workers=0, follow_links=True, source_format="masks")
+    assert (followed.num_found, followed.num_samples) == (5, 4)
+    twice = tmp_path / "twice.zip"
+    with zipfile.ZipFile(twice, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        for name in ("images/0.png", "masks/0.png", "images/3.png", "masks/3.png", "images/3.png"):
+            archive.write(root / name, name)
+    assert (kseq.pack(twice, tmp_path / "of-zip", workers=0).num_found) == 3
+
+
+def test_the_bytes_of_a_dataset_do_not_depend_on_where_its_zip_lay(tmp_path: Path) -> None:
+    root = saved(tmp_path / "in", {f"{kind}/a.png": (6, 8, 3)[:dims] for kind, dims in KINDS})
+    archive = Path(shutil.make_archive(str(root), "zip", root))
+    kseq.pack(archive, tmp_path / "one", workers=0)
+    kseq.pack(archive.rename(tmp_path / "moved.zip"), tmp_path / "two", workers=0)
+    assert (tmp_path / "one" / "index.h5").read_bytes() == (tmp_path / "two" / "index.h5").read_bytes()
+
+
+def test_a_packing_goes_on_unless_a_mask_was_drawn_again(tmp_path: Path) -> None:
+    root = saved(tmp_path / "in", {f"{kind}/{n}.png": (6, 8, 3)[:dims] for n in range(4) for kind, dims in KINDS})
+    stamps = open_source(str(root), None, kseq.Columns(), None, None).image_stamps()
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(root / "masks" / "2.png")
+    os.utime(root / "masks" / "2.png", (1, 1))
+    again = open_source(str(root), None, kseq.Columns(), None, None).image_stamps()
+    np.testing.assert_array_equal(stamps != again, [False, False, True, False])
+
+
 def test_a_part_of_images_and_masks_names_the_whole(tmp_path: Path) -> None:
     root = saved(tmp_path / "in", {"images/a.png": (6, 8, 3), "masks/a.png": (6, 8)})
     with raises(SourceError, root / "images", f"kseq.pack({str(root)!r}"):
@@ -267,6 +324,3 @@ def test_the_command_says_what_it_took_and_adds_more(
     monkeypatch.chdir(tmp_path / "a")
     assert main(["pack"]) == 0
     assert_says(" ".join(capsys.readouterr().out.split()), "kseq pack . ../a-packed --val 0.2")
-
-
-KINDS = (("images", 3), ("masks", 2))
