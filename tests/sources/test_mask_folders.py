@@ -33,6 +33,9 @@ PAIRS: dict[str, dict[str, str | None]] = {
     "splits of masks alone": {"images/1.jpg": "masks/train/1.png", "images/2.jpg": "masks/val/2.png"},
     "one split without masks": {"train/images/1.jpg": "train/masks/1.png", "val/images/1.jpg": None},
     "splits of other words": {"training/images/1.jpg": "train_masks/1.png", "validation/images/1.jpg": "val_masks/1.png"},
+    "a mask in another split": {"train/images/2.jpg": "train/masks/2.png", "val/images/1.jpg": None},
+    "the same folders go first": {"cells/train/1.jpg": "cell masks/train/1.png", "cells/val/2.jpg": "cell masks/2.png"},
+    "zeros before numbers": {"images/1.jpg": None, "images/2.jpg": None},
     "patients": {"p1/images/1.jpg": "p1/masks/1.png", "p2/images/1.jpg": None},
     "carvana": {"train/a_01.jpg": "train_masks/a_01_mask.gif", "train/a_02.jpg": "train_masks/a_02_mask.gif"},
     "camvid": {"train/a.png": "trainannot/a.png", "val/b.png": "valannot/b.png", "test/c.png": "testannot/c.png"},
@@ -62,6 +65,9 @@ PAIRS: dict[str, dict[str, str | None]] = {
 }
 # Files that are no image, and no mask that is used.
 MORE = {
+    "a mask in another split": ("train/masks/1.png",),
+    "the same folders go first": ("cell masks/1.png",),
+    "zeros before numbers": ("masks/m001.png", "masks/m002.png"),
     "widths": ("masks/001_mask.png",),
     "one name in two forms": ("masks/a.png",),
     "one mask of two": ("masks/1.png",),
