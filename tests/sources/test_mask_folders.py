@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -135,6 +135,31 @@ def test_every_file_is_an_image_a_mask_or_a_map(paths: set[str]) -> None:
     # What is left are masks of images that have several, or that share one.
     left = paths - set.union(*groups)
     assert not left or found.faults or any(mask is None for mask in found.pairs.values())
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.builds("{}/{}{}".format, *map(st.sampled_from, (FOLDERS[:6], NAMES[:9], [".jpg", ".png"]))), max_size=9))
+def test_every_image_of_any_tree_is_packed_with_its_mask_or_rejected(
+    tmp_path_factory: pytest.TempPathFactory, paths: set[str]
+) -> None:
+    root = tmp_path_factory.mktemp("tree")
+    numbers = {path: number for number, path in enumerate(sorted(paths), 1)}
+    for path, number in numbers.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(root / path, "PNG")
+    expected = pair_masks(paths).pairs
+    try:
+        report = kseq.pack(root, root.parent / f"{root.name}-packed", workers=0, source_format="masks")
+    except SourceError:
+        assert not any(expected.values())
+        return
+    assert report.num_found == len(expected) == report.num_samples + len(report.rejected)
+    with kseq.ShardDataset(report.path) as dataset:
+        packed = {str(dataset.source(row)): sample["mask"] for row, sample in enumerate(dataset)}
+    assert {path: int(mask[0, 0, 0]) for path, mask in packed.items()} == {
+        path: numbers[mask] for path, mask in expected.items() if mask is not None
+    }
 
 
 # The folders of images and masks, and how many dimensions the pixels in them have.
