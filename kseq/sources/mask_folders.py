@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kseq.arguments import counted, spelled, spelled_call
-from kseq.errors import SourceError
+from kseq.errors import ArgumentError, SourceError
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import FileSource, SourceImage, describe_first
 from kseq.sources.class_names import folder_class_name
-from kseq.sources.column_roles import Columns, find_columns
+from kseq.sources.column_roles import Columns, find_columns, used_columns
 from kseq.sources.folder_tree import Entry, FolderTree, is_named_like_image
 from kseq.sources.mask_pairs import Pairing, describe_paths, pair_masks
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -33,7 +33,9 @@ from kseq.sources.zip_archive import read_zip_tree
 
 __all__ = ["MASK_FOLDERS"]
 
+# The columns that it has, as a table has them; what those of images and masks are, and what the others may be.
 _COLUMNS = ("image", "mask", "folder", "split")
+_ALLOWED, _TEXTS = {"image": ("image",), "mask": ("mask",)}, ("folder", "split")
 _SHOWN = 3
 _NO_MASK = "has no mask of its name"
 
@@ -42,10 +44,13 @@ def _open(request: SourceRequest) -> FileSource:
     """Open such a folder or zip as a source.
 
     Raises:
+        ArgumentError: If columns have other roles than those of images, masks and folders, or links are followed in a zip.
         SourceError: If it is none, or no image has a mask.
     """
     path = request.path
     is_zip = os.path.isfile(path)
+    if is_zip and request.follow_links:
+        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with a folder, found a zip")
     entries, misplaced = _list_zip(path) if is_zip else _list_folder(path, follow_links=request.follow_links)
     files = {entry.path: entry for entry in entries if is_named_like_image(entry)}
     pairing = pair_masks(files)
@@ -121,11 +126,22 @@ def _list_zip(path: str) -> tuple[list[Entry], list[SourceImage]]:
 
 def _find_columns(path: str, columns: Columns, pairing: Pairing) -> Columns:
     """The columns, with those of the mask, of the split and, where folders are classes, of the label."""
+    _check_columns(path, columns)
     label = columns.label
     if label is None:
         label = "folder" if _are_classes(pairing) else ""
     asked = replace(columns, mask=columns.mask or "mask", split=columns.split or "split", label=label)
     return find_columns(asked, path, _COLUMNS)
+
+
+def _check_columns(path: str, columns: Columns) -> None:
+    """Raise ArgumentError if columns have other roles than they can have here."""
+    roles = used_columns(columns)
+    for role, name in roles:
+        allowed = _ALLOWED.get(role, _TEXTS)
+        if name not in allowed or roles.count((role, name)) > 1:
+            once = ", once" if role in _ALLOWED else ""
+            raise ArgumentError(f"{path}: {spelled(f'columns.{role}', name)}: allowed is {' or '.join(allowed)}{once}")
 
 
 def _are_classes(pairing: Pairing) -> bool:
@@ -156,9 +172,14 @@ def _notes(path: str, columns: Columns, pairing: Pairing) -> Iterator[str]:
             f"{path}: {_first(bare, 'image has no mask', 'images have no mask')}: give each one, all 0 where there is nothing, "
             f"or pack them apart with {spelled('columns.label', '')}"
         )
+    other = "a table with the columns image and mask says which"
     for paths, one, several in (
         (pairing.strays, "mask has no image of its name", "masks have no image of their name"),
-        (pairing.unused, "mask is not used: its image has another", "masks are not used: their images have others"),
+        (
+            pairing.unused,
+            f"mask is not used: its image has another ({other})",
+            f"masks are not used: their images have others ({other})",
+        ),
         (pairing.maps, "file in a folder of maps is not used", "files in folders of maps are not used"),
     ):
         if paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import kseq
-from kseq.errors import SourceError
+from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.sources.mask_pairs import Pairing, pair_masks
 from kseq.sources.registry import open_source
 from kseq_tools.main import main
@@ -278,6 +279,24 @@ def test_folders_of_patients_are_groups_and_no_classes_unless_somebody_says_so(t
     assert not patients[0] & patients[1]
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        kseq.Columns(image={"a": "image", "b": "image"}),
+        kseq.Columns(image=["image", "mask"]),
+        kseq.Columns(mask="folder"),
+        kseq.Columns(label="mask"),
+        kseq.Columns(targets={"depth": "mask"}, kinds={"depth": "map"}),
+        kseq.Columns(text="image"),
+        kseq.Columns(group="patient"),
+    ],
+)
+def test_columns_are_those_of_images_masks_and_folders(tmp_path: Path, columns: kseq.Columns) -> None:
+    root = saved(tmp_path / "in", {f"{kind}/a.png": (6, 8, 3)[:dims] for kind, dims in KINDS})
+    with raises(KseqError, root, re.compile("image|mask|folder")):
+        kseq.pack(root, tmp_path / "out", workers=0, columns=columns)
+
+
 def test_names_that_differ_are_refused_and_become_no_classes(tmp_path: Path) -> None:
     root = saved(tmp_path / "in", {"images/1.png": (6, 8, 3), "masks/001.png": (6, 8)})
     with raises(SourceError, root, "images/1.png", "masks/001.png", "mask='mask'"):
@@ -315,7 +334,9 @@ def test_links_and_members_that_may_not_be_read_are_rejected(tmp_path: Path) -> 
     with zipfile.ZipFile(twice, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
         for name in ("images/0.png", "masks/0.png", "images/3.png", "masks/3.png", "images/3.png"):
             archive.write(root / name, name)
-    assert (kseq.pack(twice, tmp_path / "of-zip", workers=0).num_found) == 3
+    assert kseq.pack(twice, tmp_path / "of-zip", workers=0).num_found == 3
+    with raises(ArgumentError, twice, "follow_links=True"):
+        kseq.pack(twice, tmp_path / "of-zip", workers=0, follow_links=True, overwrite=True)
 
 
 def test_the_bytes_of_a_dataset_do_not_depend_on_where_its_zip_lay(tmp_path: Path) -> None:
