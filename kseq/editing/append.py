@@ -328,7 +328,7 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         boxes=result.box_counts(splits),
         duplicates=result.duplicates(),
     )
-    notes = [*index.packing_notes(), *kept_notes(report.lines, adapted.source.root)]
+    notes = [*index.packing_notes(), *kept_notes(report.lines, adapted.source.place)]
     change.publish(
         f"{description}: {len(result.packed)} samples",
         fields=_fields(index, adapted.fields, result),
@@ -375,7 +375,7 @@ def _fields(index: Index, fields: Sequence[Field], result: PackResult, with_clas
     """
     new_fields = {new_field.name: new_field for new_field in result.fields}
     class_names = {new_field.name: new_field.class_names for new_field in with_classes}
-    source = result.plan.source.root
+    source = result.plan.source.place
 
     def merge(old_field: Field) -> Field:
         merged = old_field
@@ -395,7 +395,7 @@ def _columns(index: Index, adapted: AdaptedSource, shards: _NewShards, result: P
         old = FieldArrays(index.path, index.columns.__getitem__)
         if adapted_field.name in adapted.beside:
             arrays = make_column(adapted_field, adapted.values(adapted_field, result.packed))
-            new = [FieldArrays(result.plan.source.root, arrays.__getitem__)]
+            new = [FieldArrays(result.plan.source.place, arrays.__getitem__)]
         else:
             new = [FieldArrays(reader.path, reader.array) for reader in shards.open_all()]
         columns |= concatenate_column(adapted_field, [old, *new])

@@ -95,7 +95,7 @@ def read_sample(task: ShardTask, image: SourceImage) -> EncodedSample:
 
 def _path(task: ShardTask, image: SourceImage) -> str:
     path = os.fsdecode(image.path)
-    return shown_url(path) if is_url(path) else os.path.join(task.source.root, path)
+    return shown_url(path) if is_url(path) else os.path.join(task.source.place, path)
 
 
 def _add(

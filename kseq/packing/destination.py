@@ -156,7 +156,7 @@ def publish(result: PackResult, folder: str, num_resumed: int) -> PackReport:
         rejected=result.rejected,
         settings=format_settings(plan.settings),
         box_facts=result.box_facts,
-        packing_notes=kept_notes(report.lines, plan.source.root),
+        packing_notes=kept_notes(report.lines, plan.source.place),
     )
     write_index(folder, contents)
     return replace(report, num_bytes=result.num_bytes + os.path.getsize(os.path.join(folder, INDEX_NAME)))

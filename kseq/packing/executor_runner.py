@@ -189,7 +189,7 @@ def _build(pickled: bytes, beacon: str) -> np.ndarray | None:
             raise ArgumentError(f"a worker of the executor on {socket.gethostname()} does not see {beacon}: {_SHARED}")
         time.sleep(_CHECK_INTERVAL)
     if not _can_read_first(task):
-        raise _UnreadableError(f"on {socket.gethostname()} cannot read images of {task.source.root}")
+        raise _UnreadableError(f"on {socket.gethostname()} cannot read images of {task.source.place}")
     return build_shard(task, _BeaconCheck(beacon).is_there)
 
 

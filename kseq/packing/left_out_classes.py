@@ -89,9 +89,9 @@ def leave_out_classes(source: Source, names: Sequence[str]) -> Source:
     what = spelled("without_class", list(names))
     if unknown:
         shown = ", ".join(known[:_MOST_NAMES]) if known else "none"
-        raise ArgumentError(f"{what}: {source.root} has no class {unknown[0]!r}, its classes are {shown}")
+        raise ArgumentError(f"{what}: {source.place} has no class {unknown[0]!r}, its classes are {shown}")
     if set(known) <= set(names):
-        raise ArgumentError(f"{what}: leaves no class of {source.root}")
+        raise ArgumentError(f"{what}: leaves no class of {source.place}")
     counts: Counter[str] = Counter()
     images = source.images
     if any(field.is_label for field in source.fields):

@@ -258,9 +258,13 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
     """The error to raise if all files were left out."""
     reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].explanation}"
-    root = plan.source.where_is(rejected[0].path)
-    hint = "" if root is None else f": it lies in {root} ({spelled('root', root)})"
-    return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason}){hint}")
+    place, root = plan.source.place, plan.source.where_is(rejected[0].path)
+    if root is not None:
+        hint = f": it lies in {root} ({spelled('root', root)})"
+    else:
+        # What was guessed may be wrong.
+        hint = "".join(f"; {note.removeprefix(f'{place}: ')}" for note in plan.source.notes[:1])
+    return SourceError(f"{place}: none of {len(plan.source.images)} files can be packed (first: {reason}){hint}")
 
 
 def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> np.ndarray:

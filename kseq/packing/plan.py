@@ -109,7 +109,7 @@ def _assign_splits(
     images = source.images
     for name, fraction in fractions.items():
         if name in images.splits.names:
-            raise ArgumentError(f"{spelled(name, fraction)}: {source.root} says already which images {name} has, leave it out")
+            raise ArgumentError(f"{spelled(name, fraction)}: {source.place} says already which images {name} has, leave it out")
     splits = _splits_or_train(images.splits, fractions)
     groups = number_equal(images.columns["group"].blocks()) if images.columns["group"].has_values else None
     if not fractions and groups is None:
@@ -217,7 +217,7 @@ def _check_groups(source: Source, splits: Splits, leaders: np.ndarray) -> None:
         number = int(apart[0])
         group, earlier = source.images[number].group, splits[leaders[number]]
         raise SourceError(
-            f"{source.root}: group {group!r} has images in the splits {earlier} and {splits[number]}, allowed is one"
+            f"{source.place}: group {group!r} has images in the splits {earlier} and {splits[number]}, allowed is one"
         )
 
 

@@ -19,6 +19,8 @@ format of a path.
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - Of COCO: `coco_keypoints`, `coco_panoptic`. `point_names`: which keypoints are left and right. `object_masks`: masks of
   outlined objects, `masked_source`: sources that have them. `object_pngs`: a PNG for each object.
+- Masks in files: `mask_folders` (images and masks of the same names), `mask_pairs` (which goes with which), `mask_names` (what
+  people call them).
 - `listing`: the names in a folder or a zip, by which all formats are told. What is no tree of class folders: `layouts`,
   `beside_images` (masks, pairs, tables), `no_classes` (folders that are called like none), `tool_layouts` (known tools that
   are not read).

@@ -67,6 +67,11 @@ class Source:
     box_facts: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
+    @property
+    def place(self) -> str:
+        """What messages call the source: the folder or the file that it is."""
+        return self.root
+
     def without_images(self: Self) -> Self:
         """The source without its samples, for a process that gets these in another way; it still reads them."""
         return replace(self, class_names=(), images=ImageTable.of([]))
@@ -173,6 +178,10 @@ class FileSource(Source):
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     outline: str | None = None
     archive: str | None = None
+
+    @property
+    def place(self) -> str:
+        return self.root if self.archive is None else self.archive
 
     def shared_files(self) -> Sequence[str]:
         return () if self.archive is None else (self.archive,)

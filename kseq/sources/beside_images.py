@@ -5,7 +5,10 @@ The rules:
 - Two folders that have images of the same names, one of them called like masks or maps, are images and masks. What tools add
   to the name of a mask (`_segmentation`, `_L`) makes no other name. It is certain where every folder of images is one of both.
   Images of classes may be counted (`1.jpg`, `img_2.jpg`), so that theirs are the same names too (`mask`, `nomask`): such names
-  are certain where the masks have the same proportions, and another suffix or no colours.
+  are certain where the masks have the same proportions, and another suffix or no colours. So are images of the same folder
+  that add `_mask` to the names of more than half of the others, if they are PNG files or of that kind.
+- Folders that are called like images and masks, and none like a class, are such if most names have the same numbers.
+  What is certain to be masks is packed as `kseq/sources/mask_folders.py` says.
 - A CSV or JSON Lines file of which cells name the images is a table of them. It is certain where all images lie in one folder,
   or in folders that are called like none of classes: `images_001`, `train_v2`, `patient7`, or by the first signs of the names.
   Numbers name images where their column is called like one of images; in a log of a training they count epochs.
@@ -28,16 +31,19 @@ from kseq.arguments import spelled, spelled_call
 from kseq.images.formats import JPEG, PNG
 from kseq.sources.class_names import structure_rest
 from kseq.sources.listing import LISTED_HEAD, Listing, folder_of, stem_of
+from kseq.sources.mask_names import MAP_FOLDER, MASK_FOLDER, MASK_NAME, numbers_in
+from kseq.sources.split_names import split_of_path
 
-__all__ = ["Beside", "find_beside"]
+__all__ = ["MASKS", "Beside", "find_beside"]
 
-_MASKS = re.compile(
-    r"(?<![a-z])(masks?|msks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?|instances?|silhouettes?)(?![a-z])",
-    re.IGNORECASE,
+MASKS = "masks"
+"""The name of the format of images with masks."""
+
+# What names of masks and of their images begin with and end in.
+_ENDS = re.compile(
+    r"^(mask|msk|seg|label|image|img)[_-](?=.)|[_-]?(mask|segmentation|seg|gt|labels?|lab|l|depth|disparity|heatmap|image|img|"
+    r"input|rgb|sat|leftimg8bit|gt(fine|coarse)_[a-z]+)$"
 )
-_MAPS = re.compile(r"(?<![a-z])(depths?(_?maps?)?|disparit(y|ies)|heat_?maps?)(?![a-z])", re.IGNORECASE)
-# What names of masks and of their images end in.
-_ENDS = re.compile(r"[_-]?(mask|segmentation|seg|gt|labels?|lab|l|depth|disparity|heatmap|image|img|input|rgb|sat)$")
 
 # The first line of a table, with names of columns.
 _NAMES = re.compile(r"(image|file|path|img)[\w ]*[,;\t|][\w ]+", re.IGNORECASE)
@@ -74,13 +80,15 @@ class Beside(NamedTuple):
     evidence: str
     way_out: str
     is_certain: bool
+    source_format: str | None = None
 
 
 def find_beside(listing: Listing) -> Beside | None:
     """What says that the folders of a collection are no classes; None if nothing does."""
     if not listing.images:
         return None
-    for find in (_find_masks, _find_table, _find_pairs, _find_twins, _find_any_table, _find_annotations):
+    finders = (_find_masks, _find_named_masks, _find_table, _find_pairs, _find_twins, _find_any_table, _find_annotations)
+    for find in (*finders, _find_other_masks):
         found = find(listing)
         if found is not None:
             return found
@@ -96,22 +104,70 @@ def _by_stem(listing: Listing) -> dict[str, dict[str, str]]:
 
 
 def _find_masks(listing: Listing) -> Beside | None:
-    if not any(called.search(folder) for folder in listing.image_folders for called in (_MASKS, _MAPS)):
+    if not any(called.search(folder) for folder in listing.image_folders for called in (MASK_FOLDER, MAP_FOLDER)):
         return None
     by_stem = _by_stem(listing)
-    for called, role in ((_MASKS, "mask"), (_MAPS, "map")):
+    for called, role in ((MASK_FOLDER, "mask"), (MAP_FOLDER, "map")):
         masks = {folder: names for folder, names in by_stem.items() if called.search(folder)}
-        others = [names for folder, names in by_stem.items() if folder not in masks]
+        of_masks = dict(chain.from_iterable(names.items() for names in masks.values()))
+        # Masks of other splits are often kept back.
+        others = [
+            names
+            for folder, names in by_stem.items()
+            if folder not in masks and (names.keys() & of_masks.keys() or not _is_kept_back(f"{folder}/"))
+        ]
         found = next((folder for folder, names in masks.items() if any(names.keys() & own.keys() for own in others)), None)
         if found is None:
             continue
-        of_masks = dict(chain.from_iterable(names.items() for names in masks.values()))
         pairs = {stem: (own[stem], of_masks[stem]) for own in others for stem in own.keys() & of_masks.keys()}
         are_pairs = all(2 * len(own.keys() & of_masks.keys()) > len(own) for own in others)
         is_certain = listing.has_no_class or (are_pairs and (not _are_counted(pairs) or _are_masked(listing, pairs)))
-        way_out = _table_way_out(role) if is_certain else _table_way_out(role) + _IF_CLASSES
-        return Beside(f"images and {role}s", f"{found}/", way_out, is_certain)
+        return _masks(listing, f"{found}/", is_certain=is_certain) if role == "mask" else _maps(f"{found}/", is_certain)
     return None
+
+
+def _find_named_masks(listing: Listing) -> Beside | None:
+    """Images that are called as others in their folder, with `_mask` behind, perhaps in place of another word."""
+    by_name = {name.rpartition(".")[0]: name for name in listing.images}
+    found = {name: match["image"] for name in by_name if (match := MASK_NAME.fullmatch(name)) is not None}
+    folders = {folder_of(name) for name in found}
+    # Masks of other splits are often kept back.
+    others = [name for name in by_name if name not in found and (folder_of(name) in folders or not _is_kept_back(name))]
+    images = {_ENDS.sub("", name): by_name[name] for name in others} | {name: by_name[name] for name in others}
+    pairs = {image: (images[image], by_name[mask]) for mask, image in found.items() if image in images}
+    if not pairs or 2 * len(pairs) <= len(others):
+        return None
+    are_png = all(mask.lower().endswith(PNG.suffixes) for _, mask in pairs.values())
+    return _masks(listing, min(mask for _, mask in pairs.values()), is_certain=are_png or _are_masked(listing, pairs))
+
+
+def _is_kept_back(path: str) -> bool:
+    return split_of_path(path) in ("val", "test")
+
+
+def _find_other_masks(listing: Listing) -> Beside | None:
+    """Folders that are called like images and masks, and like no class, whose images have the same numbers in other names."""
+    masks = [image for image in listing.images if MASK_FOLDER.search(folder_of(image))]
+    if not listing.has_no_class or not masks:
+        return None
+    numbers = {numbers_in(stem_of(mask)) for mask in masks} - {()}
+    others = [image for image in listing.images if not MASK_FOLDER.search(folder_of(image))]
+    num_shared = sum(numbers_in(stem_of(image)) in numbers for image in others)
+    return _masks(listing, f"{folder_of(masks[0])}/", is_certain=True) if 2 * num_shared > len(others) else None
+
+
+def _masks(listing: Listing, evidence: str, *, is_certain: bool) -> Beside:
+    """Images with masks, which are packed as such where that is certain."""
+    way_out = spelled_call("pack", listing.path, "DATASET", source_format=MASKS)
+    return Beside("images and masks", evidence, way_out if is_certain else way_out + _IF_CLASSES, is_certain, MASKS)
+
+
+def _maps(evidence: str, is_certain: bool) -> Beside:
+    given = spelled("columns", label="", targets={"map": "map"}, kinds={"map": "map"})
+    way_out = (
+        f"list both in a table with the columns image and map: {spelled_call('pack', 'table.csv', 'DATASET')} with {given}"
+    )
+    return Beside("images and maps", evidence, way_out if is_certain else way_out + _IF_CLASSES, is_certain)
 
 
 def _are_counted(stems: Iterable[str]) -> bool:
@@ -130,16 +186,6 @@ def _are_masked(listing: Listing, pairs: Mapping[str, tuple[str, str]]) -> bool:
         )
         for _, (image, mask) in sorted(pairs.items())[:_OPENED]
     )
-
-
-def _table_way_out(role: str) -> str:
-    """How images with masks or maps beside them are packed."""
-    if role == "mask":
-        given = spelled("columns", label="", mask=role)
-    else:
-        given = spelled("columns", label="", targets={role: role}, kinds={role: role})
-    table = spelled_call("pack", "table.csv", "DATASET")
-    return f"list both in a table with the columns image and {role}: {table} with {given}"
 
 
 def _tables(listing: Listing) -> list[str]:
@@ -318,7 +364,10 @@ def _find_twins(listing: Listing) -> Beside | None:
     are_gray = all(listing.is_colored(png) is False for _, png in some)
     are_one = len(_folders(listing)) == 1 and (are_gray or not _are_counted(map(stem_of, jpegs.values())))
     is_certain = listing.has_no_class or are_one
-    way_out = _table_way_out("mask") if is_certain else _table_way_out("mask") + _IF_CLASSES
+    call = spelled_call("pack", listing.path, "DATASET", source_format=MASKS)
+    given = spelled("columns", label="", targets={"map": "map"}, kinds={"map": "map"})
+    way_out = f"{call} packs the PNG files as masks; maps go into a table with the columns image and map: {given}"
+    way_out = way_out if is_certain else way_out + _IF_CLASSES
     return Beside("images with masks or maps of the same names", min(pngs[stem] for stem in twins), way_out, is_certain)
 
 

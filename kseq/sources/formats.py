@@ -46,6 +46,7 @@ _HOMES = {
     "lmdb": ("lmdb_files", "LMDB"),
     "benchmark": ("benchmarks", "BENCHMARK"),
     "objectpngs": ("object_pngs", "OBJECT_PNGS"),
+    "masks": ("mask_folders", "MASK_FOLDERS"),
 }
 SOURCE_FORMATS = tuple(_HOMES)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""

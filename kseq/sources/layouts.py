@@ -8,7 +8,7 @@ it is told before:
 - What lies beside images, such as masks and tables: see `kseq/sources/beside_images.py`; a spreadsheet.
 
 Where all folders have names that no class has (`images`, `Annotations`, `data`), the layout is refused as classes, with the
-command that packs it; else the annotation files are a note.
+command that packs it, or packed, where a format does so without a further word; else the annotation files are a note.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ class Layout:
         evidence: A file that says so.
         way_out: How it is packed.
         is_certain: Whether no folder is called like a class.
+        source_format: The format that packs it; None where the user has to do something.
     """
 
     name: str
     evidence: str
     way_out: str
     is_certain: bool
+    source_format: str | None = None
 
     def refusal(self, path: str) -> str:
         """Why a path is not packed as folders of classes."""
@@ -96,10 +98,12 @@ def find_layout(listing: Listing) -> Layout | None:
         if found is not None:
             is_certain = listing.has_no_class or (found[0] == COCO_NAME and _names_most_images(listing, found[1]))
             return Layout(*found, is_certain)
+    told = find_beside(listing)
+    if told is not None and told.is_certain and told.source_format is not None:
+        return Layout(*told)
     found = find_tool(listing)
     if found is not None:
         return Layout(*found, True)
-    told = find_beside(listing)
     found = None if listing.has_no_class or (told is not None and told.is_certain) else find_side_file(listing)
     # A list of a split names images too, and is no table that can be packed.
     if told is not None and not (found is not None and is_split_list(told.evidence)):

@@ -102,6 +102,6 @@ def describe_around(path: str) -> str:
             return ""
         path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
         layout = find_layout(list_folder(folder))
-        if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC"):
+        if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC", "images and masks"):
             return f"; {path} looks like {layout.name} ({layout.evidence}): {spelled_call('pack', path, 'DATASET')}"
     return ""

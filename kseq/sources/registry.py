@@ -82,8 +82,11 @@ def open_source(
     listing = _list(path) if source_format in (None, FOLDER.name, ZIP.name) else None
     chosen = _choose(path, source_format, listing)
     is_recognised = is_recognised or source_format is None
+    layout = find_layout(listing) if chosen in (FOLDER, ZIP) and listing is not None else None
+    if layout is not None and layout.is_certain and layout.source_format is not None and is_recognised:
+        chosen, layout = load_format(layout.source_format), None
     _check_arguments(path, chosen, columns, root, suffix, shape, follow_links=follow_links)
-    layout = find_layout(listing) if chosen in (FOLDER, ZIP) and listing is not None and columns.label != "" else None
+    layout = layout if columns.label != "" else None
     if layout is not None and layout.is_certain and is_recognised:
         raise SourceError(layout.refusal(path))
     if layout is not None and class_names is not None and layout.name.startswith(CLASS_ORDER):
@@ -156,7 +159,7 @@ def _with_encoded_classes(source: Source) -> Source:
     odd = [name for names in lists for name in names if not is_well_encoded(name)]
     if not odd:
         return source
-    note = f"{source.root}: class {describe_text(odd[0])} is not UTF-8: it is called {folder_class_name(odd[0])!r}"
+    note = f"{source.place}: class {describe_text(odd[0])} is not UTF-8: it is called {folder_class_name(odd[0])!r}"
     return replace(
         source,
         class_names=tuple(map(folder_class_name, source.class_names)),
@@ -167,7 +170,7 @@ def _with_encoded_classes(source: Source) -> Source:
 
 def is_outlined(path: str, source_format: str | None) -> bool:
     """Whether a path is a zip of annotations or tables: of nothing that is read in place."""
-    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in ("folder", "zip", "yolo"):
+    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in ("folder", "zip", "yolo", "masks"):
         return False
     return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(list_zip(path)) is ZIP)
 

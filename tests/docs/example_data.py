@@ -16,7 +16,7 @@ def write_example_data(folder: Path) -> None:
     write_cats_and_dogs(folder / "PetImages")
     write_learnable(folder / "flower_photos", dict.fromkeys(("daisy", "rose", "tulip"), 40))
     write_learnable(folder / "chest_xray", {"NORMAL": 24, "PNEUMONIA": 120})
-    write_trimaps(folder)
+    write_trimaps(folder / "pets")
     write_joints(folder / "dogs")
     write_depth(folder / "diode" / "indoors" / "scene_0")
     write_captchas(folder / "captcha_images_v2")
@@ -38,7 +38,7 @@ def write_cats_and_dogs(folder: Path) -> None:
 def write_trimaps(folder: Path) -> None:
     """Pets on a ground, and for each a mask: 1 the pet, 2 the ground, 3 the border."""
     rng = np.random.default_rng(1)
-    (folder / "images").mkdir()
+    (folder / "images").mkdir(parents=True)
     (folder / "annotations" / "trimaps").mkdir(parents=True)
     for number in range(120):
         height, width = (int(side) for side in rng.integers(60, 90, 2))

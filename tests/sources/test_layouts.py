@@ -22,6 +22,8 @@ VOC = "<annotation><object><name>cat</name></object></annotation>"
 COCO = json.dumps({"images": [{"id": 1, "file_name": "0.png"}], "annotations": [], "categories": []})
 LABELME = json.dumps({"version": "5", "shapes": [], "imagePath": "0.png", "imageData": None})
 
+CITY = "bonn/bonn_000000_000019"
+
 LAYOUTS: dict[str, tuple[dict[str, str | bytes | None], tuple[object, ...]]] = {
     "voc": (
         {"JPEGImages/0.png": None, "Annotations/0.xml": VOC, "ImageSets/Main/train.txt": "0\n"},
@@ -37,7 +39,7 @@ LAYOUTS: dict[str, tuple[dict[str, str | bytes | None], tuple[object, ...]]] = {
         ("COCO", "annotations/instances_val2017.json"),
     ),
     "labelme": ({"data/0.png": None, "data/0.json": LABELME}, ("LabelMe", "data/0.json")),
-    "masks": ({"images/0.png": None, "masks/0.png": None}, ("masks/", "mask")),
+    "masks": ({"images/0.png": None, "masks/0.png": None}, ("masks/", "images and masks")),
     "depth": ({"images/0.png": None, "depth_maps/0.png": None}, ("depth_maps/", "map")),
     "masks of other names": ({"train/images/0.png": None, "train/masks/0_mask.png": None}, ("train/masks/",)),
     "spreadsheet": ({"images/0.png": None, "labels.xlsx": "PK", "~$labels.xlsx": ""}, ("labels.xlsx", "labels.csv")),
@@ -60,7 +62,11 @@ def test_a_layout_of_a_tool_never_becomes_classes_in_silence(tmp_path: Path, lay
     source = zipped(source) if is_zip else source
     as_classes = "zip" if is_zip else "folder"
     known = layout.partition(" ")[0]
-    if known not in ("voc", "cvat", "labelme", "coco"):
+    if known == "masks":
+        planned = kseq.pack(source, tmp_path / "out", workers=0, dry_run=True)
+        assert (planned.num_found, planned.class_names) == (1, ())
+        assert_says(planned.notes[0], *files, f"source_format={as_classes!r}")
+    elif known not in ("voc", "cvat", "labelme", "coco"):
         with raises(SourceError, source, *parts, f"source_format={as_classes!r}"):
             kseq.pack(source, tmp_path / "out", workers=0)
     elif not is_zip:
@@ -319,13 +325,31 @@ def test_a_table_that_names_the_images_of_classes_is_a_note(tmp_path: Path, file
         ("train/a.png", "train_labels/a_L.png"),
         ("training/images/a.png", "training/v2.0/instances/a.png", "training/v2.0/labels/a.png"),
         ("VOC2012/JPEGImages/a.png", "VOC2012/SegmentationClass/a.png"),
-        ("rooms/a.jpg", "rooms/a.png"),
+        ("701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png"),
+        ("img_dir/val/a.jpg", "ann_dir/val/a.png"),
+        ("val/a.png", "valannot/a.png"),
+        ("train/7_sat.jpg", "train/7_mask.png"),
+        ("scans/TCGA_1/TCGA_1_7.tif", "scans/TCGA_1/TCGA_1_7_mask.png"),
+        (
+            f"leftImg8bit/val/{CITY}_leftImg8bit.png",
+            f"gtFine/val/{CITY}_gtFine_instanceIds.png",
+            f"gtFine/val/{CITY}_gtFine_labelIds.png",
+        ),
     ],
 )
 def test_masks_under_the_names_that_collections_give_them_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     source = write(tmp_path / "in", _names(*names))
-    with raises(SourceError, source, "mask='mask'"):
+    planned = kseq.pack(source, tmp_path / "out", workers=0, dry_run=True)
+    assert (planned.num_found, planned.class_names) == (1, ())
+    assert_says(planned.notes[0], names[0], names[-1])
+
+
+def test_png_files_beside_jpeg_files_may_be_masks_or_maps(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", _names("rooms/a.jpg", "rooms/a.png"))
+    with raises(SourceError, source, "source_format='masks'", "kinds={'map': 'map'}"):
         kseq.pack(source, tmp_path / "out", workers=0)
+    planned = kseq.pack(source, tmp_path / "out", workers=0, dry_run=True, source_format="masks")
+    assert (planned.num_found, planned.class_names) == (1, ())
 
 
 @pytest.mark.parametrize(
@@ -430,8 +454,8 @@ def test_counted_images_of_masks_are_told_by_their_files(
         Image.new(mode, size).save(tmp_path / "in" / folder / name)
     source = zipped(tmp_path / "in") if is_zip else tmp_path / "in"
     if is_certain:
-        with raises(SourceError, source, "mask='mask'"):
-            kseq.pack(source, tmp_path / "out", workers=0)
+        planned = kseq.pack(source, tmp_path / "out", workers=0, dry_run=True)
+        assert (planned.num_found, planned.class_names) == (1, ())
         return
     assert_says(
         " ".join(kseq.pack(source, tmp_path / "out", workers=0).notes), "cell masks/", re.compile("if they are classes")
@@ -455,7 +479,7 @@ def test_photos_in_both_formats_of_one_number_are_classes(
         Image.new("RGB", (8, 6)).save(tmp_path / "in" / folder / "1.jpg")
         Image.new(mode, size).save(tmp_path / "in" / folder / "1.png")
     if is_told is None:
-        with raises(SourceError, "cat/1.png", "mask='mask'"):
+        with raises(SourceError, "cat/1.png", "source_format='masks'"):
             kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
         return
     report = kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
