@@ -28,8 +28,8 @@ format of a path.
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
   labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `split_tables` (one in the folder of each split), `told_columns` (columns
-  under unusual names, and of 0 and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row for each
-  box).
+  under unusual names, and of 0 and 1), `row_numbers` (columns that number the rows), `named_files` (files whose names are
+  spelled otherwise), `box_rows` (a row for each box).
 - Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelled_images` (without boxes),
   `labelstudio_tasks` (CSV exports, choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO
   and CVAT), `brush_masks` (those of Label Studio), `json_files` and `xml_files` (their files).

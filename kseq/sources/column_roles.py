@@ -318,9 +318,10 @@ def find_usual(role: str, names: Sequence[str], usual: Mapping[str, Sequence[str
 def _listed(names: Sequence[str]) -> str:
     """The names of columns, for messages: of a table of pixels or of genes the first."""
     more = f" and {len(names) - _LISTED:,} others" if len(names) > _LISTED else ""
+    names = [name or "''" for name in names[:_LISTED]]
     if all(map(is_well_encoded, names)):
-        return ", ".join(names[:_LISTED]) + more
-    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names[:_LISTED]) + more
+        return ", ".join(names) + more
+    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names) + more
     return f"{shown}, not all of them in UTF-8 ({spelled('text_encoding')} says how the text is encoded)"
 
 

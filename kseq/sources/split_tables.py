@@ -12,7 +12,7 @@ The rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +23,10 @@ from kseq.sources.box_rows import find_box_columns
 from kseq.sources.column_roles import Columns, find_usual, image_columns, pixel_columns
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.listing import Listing, folder_of, list_folder
-from kseq.sources.split_names import folder_split
+from kseq.sources.split_names import folder_split, split_of_path
 from kseq.sources.table_files import Block, Table, table_format
 
-__all__ = ["SPLIT", "describe_unnamed", "find_split_tables", "open_split_tables"]
+__all__ = ["SPLIT", "describe_unnamed", "find_split_tables", "join_tables", "open_split_tables"]
 
 SPLIT = "(split)"
 """The column of such a table that has the splits."""
@@ -89,7 +89,20 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
     tell(f"{path}: its tables {', '.join(files.values())} are read as one: the folder of each is the split of its rows")
     tables = {folder: Table.open(f"{path}/{file}", format_name) for folder, file in files.items()}
     names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
-    paths = set(_image_columns(columns, names)) if is_below else set()
+    paths = _image_columns(columns, names) if is_below else ()
+    return join_tables(path, tables, paths)
+
+
+def join_tables(path: str, tables: Mapping[str, Table], paths: Iterable[str]) -> Table:
+    """Tables of several folders as one, with the column `SPLIT`: the split that the path of each folder tells.
+
+    Args:
+        path: The folder that they lie in, for messages.
+        tables: The tables, by the paths of their folders.
+        paths: The columns of paths that are relative to the folder of their table.
+    """
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
+    below = set(paths)
 
     def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         for folder, table in tables.items():
@@ -98,17 +111,17 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
             for block in table.read_blocks(own or table.names[:1]):
                 count = len(block.columns[0])
                 cells: dict[str, Sequence[Any]] = dict(zip(own, block.columns, strict=False))
-                cells[SPLIT] = [folder_split(folder)] * count
+                cells[SPLIT] = [split_of_path(f"{folder}/")] * count
                 placed = ((name, cells.get(name, [None] * count)) for name in asked)
                 yield block._replace(
-                    columns=[[_below(folder, cell) for cell in column] if name in paths else column for name, column in placed]
+                    columns=[[_below(folder, cell) for cell in column] if name in below else column for name, column in placed]
                 )
 
     return Table(path, [*names, SPLIT], read_blocks)
 
 
 def _below(folder: str, cell: Any) -> Any:
-    is_relative = isinstance(cell, str) and cell and not cell.startswith((f"{folder}/", "/"))
+    is_relative = folder and isinstance(cell, str) and cell and not cell.startswith((f"{folder}/", "/"))
     return f"{folder}/{cell}" if is_relative else cell
 
 

@@ -60,6 +60,32 @@ def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: P
         assert dataset.splits == {"train": 3}
 
 
+@pytest.mark.parametrize(("index", "numbers"), [("", "7 3 5"), ("Unnamed: 0.1,Unnamed: 0", "0,7 1,3 2,3"), ("#", "1 2 3")])
+@pytest.mark.parametrize(
+    ("name", "head", "cells", "names"),
+    [
+        ("t.csv", "image,cat,dog", ("1,0", "0,1", "1,0"), ["cat", "dog", "cat"]),
+        ("metadata.csv", "file_name,cat,dog", ("1,0", "0,1", "1,0"), ["cat", "dog", "cat"]),
+        ("metadata.csv", "file_name,breed", ("a", "b", "a"), ["a", "b", "a"]),
+        ("t.csv", "id,breed", ("a", "b", "a"), ["a", "b", "a"]),
+        ("t.csv", "ImageId,EncodedPixels", ("1 2", "3 4", "5 6"), ["object"] * 3),
+    ],
+)
+def test_a_column_that_numbers_the_rows_is_none_of_the_others(
+    tmp_path: Path, index: str, numbers: str, name: str, head: str, cells: tuple[str, ...], names: list[str]
+) -> None:
+    put_images(tmp_path, "0.png", "1.png", "2.png")
+    rows = (f"{number},{row}.png,{cell}\n" for row, (number, cell) in enumerate(zip(numbers.split(), cells, strict=True)))
+    table = put_table(tmp_path, f"{index},{head}\n{''.join(rows)}", name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dataset, _ = pack(tmp_path if name.startswith("metadata") else table)
+    field = dataset.fields["label" if "label" in dataset.fields else "labels"]
+    known = field.class_names or dataset.class_names
+    assert [dataset.source(row) for row in range(3)] == ["0.png", "1.png", "2.png"]
+    assert [known[int(np.ravel(sample[field.name])[0])] for sample in dataset] == names
+
+
 @pytest.mark.parametrize(
     ("head", "rows", "parts"),
     [
