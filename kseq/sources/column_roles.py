@@ -27,6 +27,7 @@ __all__ = [
     "has_targets",
     "image_columns",
     "image_field_names",
+    "listed",
     "map_targets",
     "mask_field_name",
     "mask_of_objects",
@@ -289,7 +290,7 @@ def find_columns(
     for role, name in used_columns(found):
         if name not in names:
             argument = spelled(f"columns.{role}")
-            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {_listed(names)}")
+            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {listed(names)}")
         if names.count(name) > 1:
             raise SourceError(f"{path}: has {names.count(name)} columns called {name!r}, allowed is one")
     return found
@@ -305,7 +306,7 @@ def _find_usual(
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
             f"{path}: which column is the {role}? No column is called {', '.join(usual[role])}, its columns are "
-            f"{_listed(names)}: name it by {spelled(f'columns.{role}')}{none}{hint}"
+            f"{listed(names)}: name it by {spelled(f'columns.{role}')}{none}{hint}"
         )
     return found
 
@@ -315,7 +316,7 @@ def find_usual(role: str, names: Sequence[str], usual: Mapping[str, Sequence[str
     return tuple(name for name in usual[role] if name in names)[:1] or _find_in_capitals(usual[role], names)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """The names of columns, for messages: of a table of pixels or of genes the first."""
     more = f" and {len(names) - _LISTED:,} others" if len(names) > _LISTED else ""
     names = [name or "''" for name in names[:_LISTED]]

@@ -27,7 +27,7 @@ from kseq.sources.named_files import NamedFiles
 from kseq.sources.object_cells import OBJECTS, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import describe_unused_split, is_split_column, split_of_path
-from kseq.sources.split_tables import SPLIT, describe_unnamed, join_tables
+from kseq.sources.split_tables import SPLIT, describe_unnamed, join_tables, open_tables
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Table, table_format
@@ -42,6 +42,8 @@ _FILE_NAME = "file_name"
 _CLASSES, _FILENAME = "_classes.csv", "filename"
 _BOXES, _BOX_LABELS = "(boxes)", "(box labels)"
 _MOST_FOLDERS = 1000
+# So many tables are opened to tell the format.
+_MOST_OPENED = 5
 
 
 def _open(request: SourceRequest) -> TableSource:
@@ -51,9 +53,11 @@ def _open(request: SourceRequest) -> TableSource:
         SourceError: If it has no such table, or no image can be packed.
     """
     path = request.path
-    tables = {folder: _table(path, folder, name) for folder, name in _find(path)}
-    if not tables:
+    files = {folder: os.path.join(path, folder, name) for folder, name in _find(path)}
+    if not files:
         raise SourceError(f"{path}: has no {', '.join(_NAMES)}, in itself or in a folder in it")
+    known = image_columns(request.columns)
+    tables = open_tables(files, lambda names: known or [name for name in (_FILE_NAME, _FILENAME) if name in names][:1])
     names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
     notes: list[str] = []
     has_objects = request.columns == Columns() and OBJECTS in names
@@ -61,8 +65,8 @@ def _open(request: SourceRequest) -> TableSource:
     wanted = wanted if wanted.image else replace(wanted, image=(_FILE_NAME if _FILE_NAME in names else _FILENAME,))
     wanted = wanted if wanted.split is not None else replace(wanted, split=SPLIT)
     table = join_tables(path, tables, pixel_columns(wanted))
-    files = NamedFiles(path, FileSizes(path, request.follow_links, request.storage_options), request.suffix)
-    told = tell_columns(path, table, wanted, files)
+    named = NamedFiles(path, FileSizes(path, request.follow_links, request.storage_options), request.suffix)
+    told = tell_columns(path, table, wanted, named)
     columns = find_columns(told.columns, path, [*table.names, *([ONE_HOT] if told.one_hot else [])], hint=told.hint)
     for line in told.lines:
         tell(line)
@@ -83,7 +87,7 @@ def _open(request: SourceRequest) -> TableSource:
     return TableSource.of_cells(
         path,
         path,
-        files,
+        named,
         columns,
         cells,
         faults,
@@ -96,11 +100,14 @@ def _open(request: SourceRequest) -> TableSource:
 
 def _is_folder(listing: Listing) -> bool:
     tables = (path.rpartition("/") for path in listing.others if path.count("/") <= 2)
-    found = next(((folder, name) for folder, _, name in tables if name in (*_NAMES, _CLASSES)), None)
-    if found is None:
-        return False
+    found = [(folder, name) for folder, _, name in tables if name in (*_NAMES, _CLASSES)]
+    return any(_names_images(listing.path, folder, name) for folder, name in found[:_MOST_OPENED])
+
+
+def _names_images(path: str, folder: str, name: str) -> bool:
+    file = os.path.join(path, folder, name)
     try:
-        return (_FILENAME if found[1] == _CLASSES else _FILE_NAME) in _table(listing.path, *found).names
+        return (_FILENAME if name == _CLASSES else _FILE_NAME) in Table.open(file, table_format(file) or "csv").names
     except SourceError:
         return False
 
@@ -128,8 +135,3 @@ def _find(path: str) -> list[tuple[str, str]]:
         if name is not None:
             found.append(("" if parent == path else os.path.relpath(parent, path).replace(os.sep, "/"), name))
     return found
-
-
-def _table(path: str, folder: str, name: str) -> Table:
-    file = os.path.join(path, folder, name)
-    return Table.open(file, table_format(file) or "csv")
