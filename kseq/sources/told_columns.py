@@ -41,6 +41,8 @@ _TEXTS = re.compile(r"text|captions?|prompts?|descriptions?|sentences?|transcrip
 _LIKELY = re.compile(r"labels?|targets?|class|categor|species|breed|diagnosis|tags?|findings?", re.IGNORECASE)
 _RUN_LENGTHS = re.compile(r"\d+ \d+( \d+ \d+)*")
 _LOOKED_AT = 50
+# Among so many columns that of the images is looked for.
+_MOST_COLUMNS = 500
 # How many columns a proposal names.
 _SHOWN = 4
 _MARKS: Mapping[Any, int] = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, 0: 0, 1: 1}
@@ -116,7 +118,9 @@ def tell_columns(path: str, table: Table, columns: Columns, files: NamedFiles) -
 
 def _find_images(head: Mapping[str, Sequence[Any]], files: NamedFiles) -> str | None:
     """The column that names the images; None if none seems to."""
-    filled = {name: cells for name, cells in head.items() if cells and not numbers_rows(name, cells)}
+    # Of a hundred thousand columns of numbers each would be looked for on the disk.
+    first = islice(head.items(), _MOST_COLUMNS)
+    filled = {name: cells for name, cells in first if cells and not numbers_rows(name, cells)}
     there = (
         name
         for in_folders in (False, True)
@@ -201,7 +205,8 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
     names = [name for name in head if head[name]]
     # The first few are shown.
     names.sort(key=lambda name: _LIKELY.search(name) is None)
-    marks = [name for name in names if all(_mark(cell) is not None for cell in head[name])]
+    # There may be a hundred thousand.
+    marks = dict.fromkeys(name for name in names if all(_mark(cell) is not None for cell in head[name]))
     proposals = []
     for name in names:
         cells = head[name]

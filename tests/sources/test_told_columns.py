@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 import kseq
+from kseq.sources.named_files import NamedFiles
 from tests.helpers.messages import assert_says, refusal
 from tests.sources.test_odd_tables import classes, pack, put_images, put_table
 
@@ -124,6 +125,15 @@ def test_a_column_that_names_images_which_are_gone_is_named_with_what_is_missing
     put_images(tmp_path / "elsewhere/x", "1.png")
     table = put_table(tmp_path, "image_id,label\nx/1,a\n")
     assert_says(refusal(table, tmp_path / "packed"), "x/1", f"root='{tmp_path / 'elsewhere'}'")
+
+
+def test_of_very_many_columns_a_few_are_looked_for_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    is_there = NamedFiles.is_there
+    monkeypatch.setattr(NamedFiles, "is_there", lambda self, cell, **how: asked.append(cell) or is_there(self, cell, **how))
+    table = put_table(tmp_path, f"{','.join(f'g{number}' for number in range(5000))}\n{','.join(['0.5'] * 5000)}\n")
+    assert_says(refusal(table, tmp_path / "packed"), "image", "g0")
+    assert 0 < len(asked) <= 1000
 
 
 def test_columns_of_boxes_that_are_empty_make_no_boxes_of_labels(tmp_path: Path) -> None:
