@@ -37,7 +37,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import KseqError, SourceError, one_line
-from kseq.images.pixel_form import CHANNELS, MOST_CHANNELS, PLAIN_FORM, PixelForm
+from kseq.images.pixel_form import CHANNELS, MOST_CHANNELS, PLAIN_FORM, PixelForm, settings_of_numbers
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source, common_size
@@ -197,7 +197,8 @@ def _hint(shape: tuple[int, ...], dtype: np.dtype, form: PixelForm) -> str:
     if len(shape) == 4 and form.allows_channels(shape[1]) and not form.allows_channels(shape[3]):
         return " (of channels first: x.transpose(0, 2, 3, 1))"
     if len(shape) == 4 and shape[3] <= MOST_CHANNELS and not form.allows_channels(shape[3]):
-        return f" ({spelled('images', encoding='raw', channels=shape[3])} takes all channels)"
+        settings = settings_of_numbers(str(dtype) if form.is_plain else form.dtype, (shape[1], shape[2]), shape[3])
+        return f" ({spelled('images', **settings)} takes all channels)"
     if dtype.kind in "OVS":
         return " (encoded images, and those of several sizes, are packed as an iterable: kseq.pack(zip(images, labels), ...))"
     if form.is_plain and dtype.kind in "uif" and dtype != np.uint8:
