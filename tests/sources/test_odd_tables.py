@@ -126,7 +126,11 @@ def test_a_list_of_objects_is_a_table(tmp_path: Path, text: str, name: str) -> N
         ("Usage", ("Training", "PublicTest"), ("kseq.Columns(split='Usage')",)),
         ("is_valid", ("True", "False"), ("kseq.Columns(split=)",)),
         ("fold", ("0", "1"), ("kseq.Columns(split=)",)),
+        ("split", ("0", "1"), ("kseq.Columns(split=)",)),
+        ("partition", ("2", "1"), ("kseq.Columns(split=)",)),
+        ("split", ("train", "Holdout"), ("train", "holdout", "kseq.Columns(split=)")),
         ("set", ("red", "blue"), ()),
+        ("mode", ("0", "1"), ()),
         ("split", ("", "nan"), ()),
     ],
 )
