@@ -29,6 +29,7 @@ Source: the format of `.npy` and `.npz`, `numpy.lib.format`; for the offset of a
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,6 +57,7 @@ from kseq.sources.source_format import SourceFormat
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
+from kseq.sources.wrong_files import describe_wrong_file
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images", "check_map"]
 
@@ -110,7 +112,10 @@ class ArraysSource(Source):
         except KseqError:
             raise
         except ARRAY_ERRORS as error:
-            raise SourceError(f"{path}: is not a file of arrays that can be read: {one_line(error)}") from error
+            # An .npz is a zip, whose list of members stands at its end.
+            wrong = isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path)
+            reason = (describe_wrong_file(path, ".zip") if wrong else None) or one_line(error)
+            raise SourceError(f"{path}: is not a file of arrays that can be read: {reason}") from error
 
     @classmethod
     def _load(cls, path: str, columns: Columns, class_names: Sequence[str] | None, form: PixelForm) -> ArraysSource:

@@ -79,7 +79,8 @@ class Columns:
         label: The column of the classes. None for the first column of a usual name, in a table `label`, `class`, `class_name`
             or `category`; `""` for no label.
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
-            column, or the names of columns that give their names to the fields.
+            column, or the names of columns, whose fields are called like them (in lower case, with `_` for what is no letter
+            and no digit).
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
             the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
             each sample, or `"vector"`, a list of them; or `"map"`, numbers for each pixel, such as depth, whose column is one
@@ -366,7 +367,8 @@ def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
     if targets is None:
         return ()
     given = [targets] if isinstance(targets, str) else list(targets.items()) if isinstance(targets, Mapping) else targets
-    pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
+    listed: Sequence[Any] = given if _is_sequence(given) else [()]
+    pairs: list[Any] = [(name_after_column(name), name) if isinstance(name, str) else name for name in listed]
     if not all(map(_is_pair, pairs)):
         raise ArgumentError(f"{spelled('targets', targets)}: allowed is a dict of field name to column, or a list of columns")
     return tuple(pairs)

@@ -30,6 +30,7 @@ from kseq.sources.row_numbers import numbers_rows
 from kseq.sources.split_names import is_split_column
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table_files import Table
+from kseq.storage.field_names import as_targets
 
 __all__ = ["ONE_HOT", "ToldColumns", "looks_drawn", "propose", "tell_columns"]
 
@@ -143,7 +144,7 @@ def _find_labels(path: str, table: Table, columns: Columns, head: Mapping[str, S
             return found
     if len(others) == 1 and _is_label(others[0], head[others[0]]):
         name = others[0]
-        further = spelled("columns", label="", targets={name: name})
+        further = spelled("columns", label="", targets=as_targets([name]))
         line = f"{path}: the labels are in the column {name!r}, the only other one ({further} packs numbers, or several labels)"
         return ToldColumns(replace(columns, label=name), lines=(line,))
     return ToldColumns(columns, hint=propose({name: head[name] for name in others}))
@@ -169,7 +170,7 @@ def _tell_one_hot(path: str, columns: Columns, cells: Mapping[str, SpooledColumn
         is_single = is_single and (fault is not None or values.count(1) == 1)
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     says = "one 1 in each row, its class" if is_single else "the 1s of a row are its labels"
-    numbers = spelled("columns", label="", targets=list(names[:_SHOWN]))
+    numbers = spelled("columns", label="", targets=as_targets(names[:_SHOWN]))
     lines = (f"{path}: the columns {shown} hold 0 and 1, {says} ({numbers} packs numbers)",)
     if is_single:
         return ToldColumns(replace(columns, label=ONE_HOT), tuple(names), lines=lines)
@@ -232,7 +233,7 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
         proposals.append(f"{spelled('columns', label='', targets={'tags': names[0]})} packs several labels")
     numbers = list(marks) if len(marks) > 1 else [name for name in names if all(map(_is_number, head[name]))]
     if numbers:
-        proposals.append(f"{spelled('columns', label='', targets=numbers[:_SHOWN])} packs numbers")
+        proposals.append(f"{spelled('columns', label='', targets=as_targets(numbers[:_SHOWN]))} packs numbers")
     return "".join(f"; {proposal}" for proposal in proposals[:_SHOWN])
 
 

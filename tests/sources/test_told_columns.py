@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 import kseq
 from kseq.sources.named_files import NamedFiles
+from kseq_tools.main import main
 from tests.helpers.messages import assert_says, refusal
 from tests.sources.test_odd_tables import classes, pack, put_images, put_table
 
@@ -107,6 +109,29 @@ def test_a_table_without_a_label_names_the_options_for_its_columns(
     assert_says(refusal(numbered_table(tmp_path, head, *rows), tmp_path / "packed"), *parts)
 
 
+@pytest.mark.parametrize(
+    ("head", "rows", "fields"),
+    [
+        ("image,MEL,NV", ("1,0.5", "0,-1"), {"mel", "nv"}),
+        ("image,Age (years),2nd,2Nd", ("1,2.5,3", "4,2,1"), {"age_years", "target_2", "target_3"}),
+        ("image,Größe,age=cm", ("1.5,2", "2,3"), {"gr_e", "age_cm"}),
+        ("image,dx,age", ("nv,33", "mel,44", "nv,2"), {"label"}),
+        ("image,Labels,x", ("['a'],1", "a|b,2"), {"tags"}),
+        ("image,Caption", ("a cat", "a dog"), {"text"}),
+    ],
+)
+def test_the_options_that_a_refusal_names_pack_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], head: str, rows: tuple[str, ...], fields: set[str]
+) -> None:
+    call = ["pack", str(numbered_table(tmp_path, head, *rows)), str(tmp_path / "packed"), "--workers", "0"]
+    assert main(call) == 1
+    named = re.search(r"; ((?:--\S+ .+?)) packs", capsys.readouterr().err.replace("\n", " "))
+    assert named is not None
+    assert main([*call, *shlex.split(named[1])]) == 0
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        assert set(dataset.fields) == {"image", *fields}
+
+
 @pytest.mark.parametrize("head", ["Dateiname,Klasse", "id_code,diagnosis", "image_id,breed"])
 @pytest.mark.parametrize("has_suffix", [False, True])
 def test_images_and_a_lone_label_are_found_under_any_name_and_told(tmp_path: Path, head: str, has_suffix: bool) -> None:
@@ -118,7 +143,7 @@ def test_images_and_a_lone_label_are_found_under_any_name_and_told(tmp_path: Pat
     assert classes(dataset) == {"train/x1.png": "b", "train/x2.png": "a", "train/x3.png": "b"}
     image, label = head.split(",")
     assert_says(str(told[0].message), table, repr(image), "image=")
-    assert_says(str(told[1].message), table, repr(label), f"targets={{'{label}': '{label}'}}")
+    assert_says(str(told[1].message), table, repr(label), f"targets=[{label!r}]")
 
 
 def test_a_column_that_names_images_which_are_gone_is_named_with_what_is_missing(tmp_path: Path) -> None:
