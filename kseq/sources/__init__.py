@@ -23,8 +23,8 @@ format of a path.
   `beside_images` (masks, pairs, tables), `no_classes` (folders that are called like none), `tool_layouts` (known tools that
   are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
-  `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
-  classes that are left out).
+  `list_cells` (cells of several values), `written_numbers` (decimal commas, thousands, units), `assemble` (from columns to
+  samples), `kept_elements` (boxes and labels of classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
   labels), `class_folders` (which folders are which), `folder_notes` and `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `split_tables` (one in the folder of each split), `told_columns` (columns
