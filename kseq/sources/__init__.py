@@ -36,8 +36,8 @@ format of a path.
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
-- Zips: `zip_members` (their names and bytes), `zip_outline` (annotations and tables in a zip, opened as a folder).
-  Tars: `tar_samples`. `wrong_files` (files that are not what their names say).
+- Zips: `zip_members` (their names and bytes). Tars: `tar_samples`, `tar_members`. Both: `archive_members`, `archive_outline`
+  (annotations and tables in an archive, opened as a folder). `wrong_files` (files that are not what their names say).
 - Files: `file_sets` (one file, a folder of files, a pattern), `compressed` (files that are unpacked first), `file_reading`,
   `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
