@@ -40,7 +40,7 @@ from kseq.images.number_files import is_array_file
 from kseq.images.old_formats import has_more_faces, open_cursor, open_pixmap, open_sun_raster, open_texture
 from kseq.images.other_files import describe_other
 from kseq.images.png_chunks import texts_first, without_false_animation, without_side_chunks
-from kseq.images.tiff_oddities import refuse_raw
+from kseq.images.tiff_oddities import describe_bands, refuse_raw
 
 __all__ = [
     "BROKEN",
@@ -348,7 +348,8 @@ def _open(file_format: FileFormat, data: bytes | np.ndarray) -> ImageFile:
     try:
         image = file_format.open(io.BytesIO(data), "")
     except BROKEN as error:
-        raise ImageError(f"broken {file_format.name} header: {describe_fault(error)}") from error
+        bands = describe_bands(bytes(data)) if file_format.name == "TIFF" else None
+        raise ImageError(bands or f"broken {file_format.name} header: {describe_fault(error)}") from error
     except _TOO_LARGE as error:
         raise ImageError(f"broken {file_format.name} header: announces more pixels than there is memory for") from error
     refuse_raw(image, bytes(data[:16]))

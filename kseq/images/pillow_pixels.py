@@ -15,7 +15,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import BROKEN, has_transparency, jpeg2000_bits, open_image
-from kseq.images.tiff_oddities import BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, correct_palette, correct_planes, white_up
+from kseq.images.tiff_oddities import (
+    BITS_PER_SAMPLE,
+    SAMPLES_PER_PIXEL,
+    correct_palette,
+    correct_planes,
+    describe_tags,
+    white_up,
+)
 from kseq.platforms.libtiff_messages import libtiff_messages
 
 __all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels", "to_colours"]
@@ -35,6 +42,8 @@ FOURTH_IS_ALPHA = "has a fourth channel, which is taken for alpha and left out"
 """The note of numbers that are no file, where nothing says what their fourth channel is."""
 # The largest value of 16 bits.
 _MOST_VALUE = (1 << 16) - 1
+# What Pillow says of numbers or channels that it opens and does not decode.
+_NO_SUCH_MODE = "unknown raw mode"
 # Fewer levels than this of 256 are worth a note, if the file has more.
 _FEW_LEVELS = 64
 _HIDDEN = "has transparent pixels, whose hidden colours are taken"
@@ -89,11 +98,10 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
         if deep:
             pixels = _deep_colours(pixels, data, deep, rules)
     else:
+        if image.mode == "F":
+            raise ImageError(f"is float32 of shape {(image.height, image.width)}, for which there is no rule with 8 bits")
         type_name = ImageMode.getmode(image.mode).typestr
-        reason = (
-            "for which there is no rule with 8 bits" if image.mode == "F" else "for which there is no rule: convert it to RGB"
-        )
-        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), {reason}")
+        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule: convert it to RGB")
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     return on_background(pixels, rules)
 
@@ -274,7 +282,8 @@ def _load(image: ImageFile) -> None:
     except BROKEN as error:
         # libtiff says what is wrong, Pillow the number of the error.
         reason = messages[0] if messages else one_line(error)
-        raise ImageError(f"broken {image.format}: {reason}") from error
+        bands = describe_tags(image.tag_v2) if isinstance(image, TiffImageFile) and _NO_SUCH_MODE in reason else None
+        raise ImageError(bands or f"broken {image.format}: {reason}") from error
     except Image.DecompressionBombError as error:
         # A MemoryError is not the file's fault, and passes: packing tries such an image again.
         raise ImageError(f"broken {image.format}: announces more pixels than may be") from error

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from kseq.errors import ImageError
 
-__all__ = ["CHANNELS", "DTYPES", "LITTLE_ENDIAN", "MOST_CHANNELS", "PLAIN_FORM", "PixelForm", "recolor"]
+__all__ = ["CHANNELS", "DTYPES", "LITTLE_ENDIAN", "MOST_CHANNELS", "PLAIN_FORM", "PixelForm", "recolor", "settings_of_numbers"]
 
 # Keras's color_mode to the number of channels.
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
@@ -68,6 +68,14 @@ class PixelForm(NamedTuple):
 
 # Colours of 8 bits.
 PLAIN_FORM = PixelForm()
+
+
+def settings_of_numbers(dtype: str, size: tuple[int, int], channels: int) -> dict[str, Any]:
+    """The settings of images that keep numbers of a dtype, of height and width and with so many channels."""
+    kept = dtype if dtype in DTYPES else "float32"
+    of_dtype = {} if kept == PLAIN_FORM.dtype else {"dtype": kept}
+    of_channels = {} if channels in (CHANNELS["grayscale"], CHANNELS["rgb"]) else {"channels": channels}
+    return {"encoding": "raw", "image_size": size, **of_dtype, **of_channels}
 
 
 def recolor(pixels: np.ndarray, color_mode: str | None) -> np.ndarray:

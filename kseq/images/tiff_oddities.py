@@ -7,30 +7,58 @@ The rules:
 - Colours of 16 bits that are stored one by one, uncompressed: Pillow takes them for 8 bits.
 - A palette whose colours have 8 bits each, as old programs wrote it, in place of 16: Pillow makes it black.
 - More than 8 bits of gray with 0 for white (PhotometricInterpretation 0): Pillow turns 8 bits round, and no more.
+- Channels that are no colours, or numbers that are none of pixels, such as the bands of a satellite: Pillow takes the file for
+  a broken one. It is refused by their number and dtype.
 
 Source: TIFF 6.0; Adobe's Digital Negative (DNG) Specification 1.7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+import io
+from collections.abc import Container, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import ImagePalette
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from kseq.errors import NotAnImageError
+from kseq.images.pixel_form import CHANNELS, PLAIN_FORM
 
-__all__ = ["BITS_PER_SAMPLE", "SAMPLES_PER_PIXEL", "correct_palette", "correct_planes", "is_raw", "refuse_raw", "white_up"]
+__all__ = [
+    "BITS_PER_SAMPLE",
+    "SAMPLES_PER_PIXEL",
+    "correct_palette",
+    "correct_planes",
+    "describe_bands",
+    "describe_tags",
+    "is_raw",
+    "refuse_raw",
+    "white_up",
+]
 
 SAMPLES_PER_PIXEL = 277
 BITS_PER_SAMPLE = 258
-_SUBFILE_TYPE, _PHOTOMETRIC, _COLOR_MAP, _SUB_IFDS, _DNG_VERSION = 254, 262, 320, 330, 50706
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _COLOR_MAP, _SUB_IFDS, _SAMPLE_FORMAT, _DNG_VERSION = (
+    254,
+    256,
+    257,
+    262,
+    320,
+    330,
+    339,
+    50706,
+)
 # What Canon writes behind the mark of a TIFF: where the first page is, its own mark, and the version of that. The pixels of a
 # scan may begin with "CR", too.
 _CR2 = (slice(4, 12), b"\x10\0\0\0CR\2\0")
 _COLOURS = ("R", "G", "B", "A")
+# SampleFormat to the kind of number, and how many bits each may have.
+_KINDS = {1: "uint", 2: "int", 3: "float"}
+_WHOLE_BYTES = (8, 16, 32, 64)
+_BIG, _MARK_BYTES, _BIG_MARK_BYTES = 43, 8, 16
 
 
 def is_raw(start: bytes, tags: Container[int], subfile_type: int) -> bool:
@@ -52,6 +80,31 @@ def refuse_raw(image: ImageFile, start: bytes) -> None:
         raise NotAnImageError(
             "is a camera's raw file (DNG, NEF, CR2 or another): develop it, or convert it to JPEG or PNG first"
         )
+
+
+def describe_bands(data: bytes) -> str | None:
+    """What the pixels of a TIFF are that Pillow does not open, where that is why; the bytes are those of the file."""
+    size = _BIG_MARK_BYTES if _BIG in data[2:4] else _MARK_BYTES
+    file = io.BytesIO(data)
+    try:
+        directory = ImageFileDirectory_v2(data[:size])
+        file.seek(directory.next)
+        directory.load(file)
+        return describe_tags(directory)
+    # The file may be broken in whatever way.
+    except Exception:
+        return None
+
+
+def describe_tags(tags: Mapping[int, Any]) -> str | None:
+    """The numbers that the tags of a TIFF tell, for messages; None if they are colours of 8 bits, or tell nothing."""
+    height, width, count = (int(tags.get(tag, 1)) for tag in (_HEIGHT, _WIDTH, SAMPLES_PER_PIXEL))
+    bits, kind = int(tags.get(BITS_PER_SAMPLE, (1,))[0]), _KINDS.get(int(tags.get(_SAMPLE_FORMAT, (1,))[0]))
+    if kind is None or bits not in _WHOLE_BYTES or (kind, bits) == ("float", 8):
+        return None
+    dtype, shape = f"{kind}{bits}", (height, width, count)
+    is_of_colours = count in CHANNELS.values() and dtype == PLAIN_FORM.dtype
+    return None if is_of_colours else f"is {dtype} of shape {shape}, allowed is {PLAIN_FORM.describe()}"
 
 
 def correct_planes(image: ImageFile) -> None:

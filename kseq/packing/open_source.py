@@ -12,14 +12,14 @@ from typing import Any
 from kseq.arguments import is_url, path_or_url, shown_url, spelled
 from kseq.errors import ArgumentError
 from kseq.images.pixel_form import PLAIN_FORM, PixelForm
+from kseq.sources.archive_outline import ArchiveOutline
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
 from kseq.sources.path_labels import check_label_pattern, label_by_paths
-from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
-from kseq.sources.zip_outline import ZipOutline
+from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline, unpack_archive
 from kseq.storage.output_folder import check_apart
 from kseq.storage.url_place import spool_folder
 
@@ -102,14 +102,15 @@ def _opened_path(
     follow_links: bool,
     **options: Any,
 ) -> Iterator[Source]:
-    """A source on this machine; that of annotations in a zip is valid until the end of the block."""
-    if follow_links or not is_outlined(path, source_format):
+    """A source on this machine; that of annotations in an archive is valid until the end of the block."""
+    unpacker: Unpacker = options["unpacker"]
+    if follow_links or not is_outlined(path, source_format, unpacker):
         how = {**options, "follow_links": follow_links}
         yield open_source(path, source_format, columns, root, class_names, **how)
         return
     with spool_folder() as folder:
-        outline = ZipOutline(path, folder)
-        with outline.naming_zip():
+        outline = ArchiveOutline(path, folder, unpack_archive(path, unpacker) or path)
+        with outline.naming_archive():
             top, chosen = recognise_outline(outline.tops, source_format)
             if chosen is None:
                 yield open_source(path, source_format, columns, root, class_names, **options)

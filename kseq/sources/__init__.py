@@ -25,22 +25,22 @@ format of a path.
   `beside_images` (masks, pairs, tables), `no_classes` (folders that are called like none), `tool_layouts` (known tools that
   are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
-  `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
-  classes that are left out).
+  `list_cells` (cells of several values), `written_numbers` (decimal commas, thousands, units), `assemble` (from columns to
+  samples), `kept_elements` (boxes and labels of classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
   labels), `class_folders` (which folders are which), `path_labels` (labels in names of files), `folder_notes` and
   `side_files` (what may be meant otherwise).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `split_tables` (one in the folder of each split), `told_columns` (columns
-  under unusual names, and of 0 and 1), `named_files` (files whose names are spelled otherwise), `box_rows` (a row for each
-  box).
+  under unusual names, and of 0 and 1), `row_numbers` (columns that number the rows), `named_files` (files whose names are
+  spelled otherwise), `box_rows` (a row for each box).
 - Annotation tools: `annotated_images` and `stated_sizes` (what their formats share), `labelled_images` (without boxes),
   `labelstudio_tasks` (CSV exports, choices), `shape_outlines` (rectangles, ellipses, polygons), `run_lengths` (masks of COCO
   and CVAT), `brush_masks` (those of Label Studio), `json_files` and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
-- Zips: `zip_members` (their names and bytes), `zip_outline` (annotations and tables in a zip, opened as a folder).
-  Tars: `tar_samples`. `wrong_files` (files that are not what their names say).
+- Zips: `zip_members` (their names and bytes). Tars: `tar_samples`, `tar_members`. Both: `archive_members`, `archive_outline`
+  (annotations and tables in an archive, opened as a folder). `wrong_files` (files that are not what their names say).
 - Files: `file_sets` (one file, a folder of files, a pattern), `compressed` (files that are unpacked first), `file_reading`,
   `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`

@@ -29,6 +29,7 @@ Source: the format of `.npy` and `.npz`, `numpy.lib.format`; for the offset of a
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +38,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import KseqError, SourceError, one_line
-from kseq.images.pixel_form import CHANNELS, MOST_CHANNELS, PLAIN_FORM, PixelForm
+from kseq.images.pixel_form import CHANNELS, MOST_CHANNELS, PLAIN_FORM, PixelForm, settings_of_numbers
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source, common_size
@@ -56,6 +57,7 @@ from kseq.sources.source_format import SourceFormat
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
+from kseq.sources.wrong_files import describe_wrong_file
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images", "check_map"]
 
@@ -110,7 +112,10 @@ class ArraysSource(Source):
         except KseqError:
             raise
         except ARRAY_ERRORS as error:
-            raise SourceError(f"{path}: is not a file of arrays that can be read: {one_line(error)}") from error
+            # An .npz is a zip, whose list of members stands at its end.
+            wrong = isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path)
+            reason = (describe_wrong_file(path, ".zip") if wrong else None) or one_line(error)
+            raise SourceError(f"{path}: is not a file of arrays that can be read: {reason}") from error
 
     @classmethod
     def _load(cls, path: str, columns: Columns, class_names: Sequence[str] | None, form: PixelForm) -> ArraysSource:
@@ -197,7 +202,8 @@ def _hint(shape: tuple[int, ...], dtype: np.dtype, form: PixelForm) -> str:
     if len(shape) == 4 and form.allows_channels(shape[1]) and not form.allows_channels(shape[3]):
         return " (of channels first: x.transpose(0, 2, 3, 1))"
     if len(shape) == 4 and shape[3] <= MOST_CHANNELS and not form.allows_channels(shape[3]):
-        return f" ({spelled('images', encoding='raw', channels=shape[3])} takes all channels)"
+        settings = settings_of_numbers(str(dtype) if form.is_plain else form.dtype, (shape[1], shape[2]), shape[3])
+        return f" ({spelled('images', **settings)} takes all channels)"
     if dtype.kind in "OVS":
         return " (encoded images, and those of several sizes, are packed as an iterable: kseq.pack(zip(images, labels), ...))"
     if form.is_plain and dtype.kind in "uif" and dtype != np.uint8:

@@ -32,10 +32,10 @@ import numpy as np
 
 from kseq.arguments import is_url
 from kseq.errors import ImageError, image_error_prefix
+from kseq.sources.archive_members import read_member
 from kseq.sources.file_reading import file_stamp, read_file
 from kseq.sources.image_table import ImageTable, SourceImage
 from kseq.sources.url_files import fetch_image, file_url, reading_ahead
-from kseq.sources.zip_members import read_zip_member
 from kseq.storage.checksums import checksum
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
@@ -170,7 +170,8 @@ class FileSource(Source):
 
     Attributes:
         storage_options: What fsspec's file systems are made with, for images at URLs.
-        archive: The zip that the files lie in; None if they lie in no zip. `root` is the path in it then.
+        archive: The zip or tar that the files lie in; None if they lie in none. `root` is the path in it then.
+        archive_file: That, or the compressed file that it was unpacked from.
         outline: Of a folder at a URL, the folder of this machine that has a file for each of its files, see
             `kseq.sources.outline`; None for any other.
     """
@@ -178,13 +179,14 @@ class FileSource(Source):
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     outline: str | None = None
     archive: str | None = None
+    archive_file: str | None = None
 
     @property
     def place(self) -> str:
         return self.root if self.archive is None else self.archive
 
     def shared_files(self) -> Sequence[str]:
-        return () if self.archive is None else (self.archive,)
+        return () if self.archive_file is None else (self.archive_file,)
 
     def stamp(self, location: bytes) -> int:
         """When the file was written last, in nanoseconds; of a file at a URL a number that stands for that, 0 if it is not
@@ -232,7 +234,7 @@ class FileSource(Source):
             ReadError: If the file system behind a URL cannot be reached.
         """
         if self.archive is not None:
-            return read_zip_member(self.archive, posixpath.normpath(posixpath.join(self.root, os.fsdecode(location))))
+            return read_member(self.archive, posixpath.normpath(posixpath.join(self.root, os.fsdecode(location))))
         may_be_url = is_url(self.root) or is_url(location)
         url = file_url(self.root, os.fsdecode(location)) if may_be_url else None
         if url is not None:

@@ -8,8 +8,7 @@ The rules, for every table and every kind of record:
   classes are numbered in the order of their names. A column of lists of whole numbers with different lengths holds labels too.
   Any other column holds numbers: one number for each sample, lists of one shape, or plain lists of different lengths; a cell
   that is a word is then no number. Whole numbers are stored as int64, others as float32. Columns of both are told of.
-- Where a column is numbers but for decimal commas (`1,5`), they are read as such, and told of; `1,500` alone may be either, and
-  is refused.
+- Numbers with decimal commas, marks between thousands, or units: see `written_numbers`.
 - A label is the same class in each Unicode form, and `1.0` is the class `1` where all labels are whole numbers. The label `-1`
   is none where all others are 0 or more, unless `-1` and `1` are all labels there are, or the class names have it.
 - A label that is not well encoded names no class.
@@ -20,7 +19,6 @@ The rules, for every table and every kind of record:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -34,6 +32,7 @@ from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_who
 from kseq.sources.list_cells import is_missing, parse_cell, parse_list, part_words
 from kseq.sources.spooled_column import SpooledColumn, blocks_of
 from kseq.sources.text import decode_name, describe_text, is_well_encoded
+from kseq.sources.written_numbers import find_unit, plain_numbers
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import Field
 
@@ -51,9 +50,6 @@ __all__ = [
     "spelled_class_name",
 ]
 
-_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
-# A comma between thousands looks so, and so may a decimal comma.
-_THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 NUMBER_FORMS = ("number", "vector")
 """What a target may be said to hold besides a kind of field: one number for each sample, or a list of them."""
 
@@ -141,12 +137,12 @@ def parse_target(
             cells are paths of files.
     """
     if kind in NUMBER_FORMS:
-        return _parse_numbers(name, map(parse_cell, _without_commas(name, cells)), is_list=kind == "vector")
+        return _parse_numbers(name, map(parse_cell, plain_numbers(name, cells)), is_list=kind == "vector")
     if kind is not None:
         return parse_column(name, kind, cells, class_names)
     plain = _plain_numbers(cells)
     if plain is None:
-        cells = _without_commas(name, cells)
+        cells = plain_numbers(name, cells)
         plain = _plain_numbers(cells)
     if plain is not None:
         dtype = "<i8" if plain[1] else "<f4"
@@ -161,7 +157,11 @@ def parse_target(
             f"of pixels, such as depth, {spelled('columns.mask')} masks, classes of pixels, {spelled('columns.image')} further "
             f"images ({others} takes the names themselves)"
         )
-    if num_words and num_numbers:
+    unit = find_unit(values) if num_words > num_numbers else None
+    if unit is not None:
+        labels = spelled("columns.kinds", {name: "multi_label"})
+        tell(f"target {name}: has cells such as {unit!r}: taken for labels, as {labels} says (numbers are written alone)")
+    elif num_words and num_numbers:
         tell(
             f"target {name}: {num_numbers:,} of its cells are numbers and {num_words:,} are words: taken for "
             f"{'numbers' if num_numbers > num_words else 'labels'} ({spelled('columns.kinds')} says what they are)"
@@ -202,32 +202,6 @@ def _words(values: Iterable[Any]) -> Iterator[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
-
-
-def _without_commas(name: str, cells: Sequence[Any]) -> Sequence[Any]:
-    """The cells of a column; with points for decimal commas, if all of its numbers have them or are whole.
-
-    Raises:
-        SourceError: If the commas may stand between thousands as well.
-    """
-    has_commas = is_ambiguous = False
-    for cell in cells:
-        text = cell.strip() if isinstance(cell, str) else ""
-        if _DECIMAL_COMMA.fullmatch(text):
-            is_ambiguous = (is_ambiguous or not has_commas) and _THOUSANDS.fullmatch(text) is not None
-            has_commas = True
-        elif not isinstance(cell, str) or (text and not WHOLE_NUMBER.fullmatch(text)):
-            return cells
-    if not has_commas:
-        return cells
-    first = next(cell for cell in cells if "," in cell)
-    if is_ambiguous:
-        raise SourceError(
-            f"target {name}: has numbers with a comma, such as {first!r}, before decimals or between thousands: "
-            "write them with a point"
-        )
-    tell(f"target {name}: has numbers with decimal commas, such as {first!r}: read as {first.replace(',', '.')}")
-    return SpooledColumn(cell.replace(",", ".") for cell in cells)
 
 
 def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:

@@ -23,7 +23,8 @@ from kseq.errors import SourceError
 from kseq.sources.flat_images import FlatFile, FlatImages, FlatSource, LabelledImages
 from kseq.sources.listing import Listing
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.text import open_text
+from kseq.sources.text import describe_bytes, open_text
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["CIFAR"]
 
@@ -169,8 +170,10 @@ def _class_names(path: str) -> list[str]:
     try:
         with open_text(path, strict=True) as file:
             return [line.strip() for line in file.read().split("\n") if line.strip()]
-    except (OSError, UnicodeError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+    except UnicodeError as error:
+        raise SourceError(f"{path}: {with_remedy(describe_bytes(error))}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _named(found: Sequence[LabelledImages], names: Sequence[str]) -> list[LabelledImages]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 from kseq.sources.text import decode_folder
 
@@ -32,6 +33,7 @@ __all__ = [
 
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _WHOLE_AS_FLOAT = re.compile(r"-?\d{1,18}\.0*")
+_NUMBER = re.compile(r"[-+]?\d{1,18}(\.\d{0,18})?")
 _EXPONENT = re.compile(r"-?\d(\.\d*)?[eE][-+]?\d{1,2}")
 
 # Folders that are called like this are no classes.
@@ -51,6 +53,7 @@ _STRUCTURE = re.compile(
 )
 # What systems add to the name of a copy.
 _COPY = re.compile(r"(?<=\S)(( - |[ _-])copy( ?\(?\d+\)?)?| \(\d+\))$", re.IGNORECASE)
+_QUOTED = re.compile(r"^(['\"])(.+)\1$")
 _LETTERS = re.compile(r"[a-z]+")
 
 
@@ -112,14 +115,18 @@ def structure_rest(name: str) -> tuple[str, ...] | None:
 
 
 def like_names(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The names of classes that differ in capitals, spaces, what is not seen, zeros in front of a number, or ` copy` alone.
+    """The names of classes that differ in capitals, spaces, what is not seen, quotes around them, ` copy`, or how a number is
+    written (`01`, `1.0`, `1.50`) alone.
 
     Letters by themselves are classes of handwriting, `a` and `A` two of them.
     """
     groups: dict[str, list[str]] = {}
     for name in names:
         seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-        seen = _COPY.sub("", seen.strip())
-        key = "_".join(re.split(r"[\s_-]+", seen.casefold())) if len(seen) > 1 and not WHOLE_NUMBER.fullmatch(seen) else seen
-        groups.setdefault(str(int(key)) if WHOLE_NUMBER.fullmatch(key) else key, []).append(name)
+        seen = _QUOTED.sub(r"\2", _COPY.sub("", seen.strip()))
+        if _NUMBER.fullmatch(seen):
+            key = str(Decimal(seen).normalize())
+        else:
+            key = "_".join(re.split(r"[\s_-]+", seen.casefold())) if len(seen) > 1 else seen
+        groups.setdefault(key, []).append(name)
     return (tuple(group) for group in groups.values() if len(group) > 1)

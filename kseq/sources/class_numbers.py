@@ -49,7 +49,7 @@ def number_classes(
             raise SourceError(
                 f"label {column}: holds paths of files, such as {min(usable)!r}: "
                 f"{spelled('columns', label='', mask=column)} packs masks, classes of pixels, and "
-                f"{spelled('columns', label='', targets={column: column}, kinds={column: 'map'})} numbers, such as depth; "
+                f"{spelled('columns', label='', targets={'map': column}, kinds={'map': 'map'})} numbers, such as depth; "
                 f"{spelled('class_names')} says which are names of classes"
             )
         warn_of_several(column, usable)

@@ -27,6 +27,7 @@ __all__ = [
     "has_targets",
     "image_columns",
     "image_field_names",
+    "listed",
     "map_targets",
     "mask_field_name",
     "mask_of_objects",
@@ -78,7 +79,8 @@ class Columns:
         label: The column of the classes. None for the first column of a usual name, in a table `label`, `class`, `class_name`
             or `category`; `""` for no label.
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
-            column, or the names of columns that give their names to the fields.
+            column, or the names of columns, whose fields are called like them (in lower case, with `_` for what is no letter
+            and no digit).
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
             the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
             each sample, or `"vector"`, a list of them; or `"map"`, numbers for each pixel, such as depth, whose column is one
@@ -289,7 +291,7 @@ def find_columns(
     for role, name in used_columns(found):
         if name not in names:
             argument = spelled(f"columns.{role}")
-            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {_listed(names)}")
+            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {listed(names)}")
         if names.count(name) > 1:
             raise SourceError(f"{path}: has {names.count(name)} columns called {name!r}, allowed is one")
     return found
@@ -305,7 +307,7 @@ def _find_usual(
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
             f"{path}: which column is the {role}? No column is called {', '.join(usual[role])}, its columns are "
-            f"{_listed(names)}: name it by {spelled(f'columns.{role}')}{none}{hint}"
+            f"{listed(names)}: name it by {spelled(f'columns.{role}')}{none}{hint}"
         )
     return found
 
@@ -315,12 +317,13 @@ def find_usual(role: str, names: Sequence[str], usual: Mapping[str, Sequence[str
     return tuple(name for name in usual[role] if name in names)[:1] or _find_in_capitals(usual[role], names)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """The names of columns, for messages: of a table of pixels or of genes the first."""
     more = f" and {len(names) - _LISTED:,} others" if len(names) > _LISTED else ""
+    names = [name or "''" for name in names[:_LISTED]]
     if all(map(is_well_encoded, names)):
-        return ", ".join(names[:_LISTED]) + more
-    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names[:_LISTED]) + more
+        return ", ".join(names) + more
+    shown = ", ".join(name if is_well_encoded(name) else describe_text(name) for name in names) + more
     return f"{shown}, not all of them in UTF-8 ({spelled('text_encoding')} says how the text is encoded)"
 
 
@@ -364,7 +367,8 @@ def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
     if targets is None:
         return ()
     given = [targets] if isinstance(targets, str) else list(targets.items()) if isinstance(targets, Mapping) else targets
-    pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
+    listed: Sequence[Any] = given if _is_sequence(given) else [()]
+    pairs: list[Any] = [(name_after_column(name), name) if isinstance(name, str) else name for name in listed]
     if not all(map(_is_pair, pairs)):
         raise ArgumentError(f"{spelled('targets', targets)}: allowed is a dict of field name to column, or a list of columns")
     return tuple(pairs)

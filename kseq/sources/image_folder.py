@@ -7,7 +7,8 @@ The rules:
 - Columns have the roles that a table of paths gives them. Without options, a column `objects` of
   `{"bbox": ..., "categories": ...}` gives boxes, `[x, y, width, height]` in pixels each.
 - The outermost folder on the way to an image that is called like a split is its split.
-- Roboflow's `_classes.csv`, with `filename` and columns of 0 and 1, is such a table too: see `told_columns`.
+- Roboflow's `_classes.csv`, with `filename` and columns of 0 and 1, is such a table too. What other columns hold is told as
+  in a table of paths: see `told_columns`.
 - Columns that only some tables have are missing in the rows of the others. Images that no table names are not packed; a
   line counts them.
 
@@ -17,32 +18,32 @@ Source: the documentation of Hugging Face's datasets, "Create an image dataset".
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from kseq.errors import SourceError, tell
-from kseq.sources.column_roles import USUAL, Columns, find_columns, find_usual, image_columns, pixel_columns, used_columns
+from kseq.sources.column_roles import Columns, find_columns, image_columns, pixel_columns, used_columns
 from kseq.sources.listing import Listing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.object_cells import OBJECTS, describe_objects, read_objects
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import describe_unused_split, is_split_column, split_of_path
-from kseq.sources.split_tables import describe_unnamed
+from kseq.sources.split_tables import SPLIT, describe_unnamed, join_tables, open_tables
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Table, table_format
-from kseq.sources.told_columns import ONE_HOT, ToldColumns, propose, tell_one_hot
+from kseq.sources.told_columns import ONE_HOT, tell_columns
 from kseq.sources.url_files import FileSizes
 
 __all__ = ["IMAGE_FOLDER"]
 
 _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_FILE_NAME, _SPLIT = "file_name", "(split)"
+_FILE_NAME = "file_name"
 # The table of several labels that Roboflow writes, and its column of images.
 _CLASSES, _FILENAME = "_classes.csv", "filename"
 _BOXES, _BOX_LABELS = "(boxes)", "(box labels)"
 _MOST_FOLDERS = 1000
+# So many tables are opened to tell the format.
+_MOST_OPENED = 5
 
 
 def _open(request: SourceRequest) -> TableSource:
@@ -52,41 +53,41 @@ def _open(request: SourceRequest) -> TableSource:
         SourceError: If it has no such table, or no image can be packed.
     """
     path = request.path
-    tables = [(folder, _table(path, folder, name)) for folder, name in _find(path)]
-    if not tables:
+    files = {folder: os.path.join(path, folder, name) for folder, name in _find(path)}
+    if not files:
         raise SourceError(f"{path}: has no {', '.join(_NAMES)}, in itself or in a folder in it")
-    names = list(dict.fromkeys(name for _, table in tables for name in table.names))
+    known = image_columns(request.columns)
+    tables = open_tables(files, lambda names: known or [name for name in (_FILE_NAME, _FILENAME) if name in names][:1])
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
     notes: list[str] = []
     has_objects = request.columns == Columns() and OBJECTS in names
-    wanted = Columns(image=_FILE_NAME, label="") if has_objects else request.columns
-    image = _FILE_NAME if _FILE_NAME in names else _FILENAME
-    others = [name for name in names if name != image and not is_split_column(name)]
-    cells, faults = _read(tables, others) if wanted == Columns() and not find_usual("label", names) else ({}, SpooledColumn())
-    told = tell_one_hot(path, wanted, cells, faults) or ToldColumns(wanted)
-    known = [*names, *([ONE_HOT] if told.one_hot else [])]
-    columns = find_columns(told.columns, path, known, {**USUAL, "image": (image,)}, hint=propose(cells))
+    wanted = Columns(label="") if has_objects else request.columns
+    wanted = wanted if wanted.image else replace(wanted, image=(_FILE_NAME if _FILE_NAME in names else _FILENAME,))
+    wanted = wanted if wanted.split is not None else replace(wanted, split=SPLIT)
+    table = join_tables(path, tables, pixel_columns(wanted))
+    named = NamedFiles(path, FileSizes(path, request.follow_links, request.storage_options), request.suffix)
+    told = tell_columns(path, table, wanted, named)
+    columns = find_columns(told.columns, path, [*table.names, *([ONE_HOT] if told.one_hot else [])], hint=told.hint)
     for line in told.lines:
         tell(line)
     asked = [name for _, name in used_columns(columns)] + [OBJECTS] * has_objects
-    unused = [name for name in names if columns.split is None and is_split_column(name) and name not in asked]
-    pixels = pixel_columns(columns)
-    cells, faults = _read(tables, [name for name in dict.fromkeys([*asked, *told.one_hot, *unused]) if name != ONE_HOT], pixels)
-    cells = told.with_classes(cells)
-    cells[_SPLIT] = SpooledColumn(split_of_path(str(name)) for name in cells[image_columns(columns)[0]])
+    unused = [name for name in names if request.columns.split is None and is_split_column(name) and name not in asked]
+    faults = SpooledColumn()
+    cells = told.read(table, list(dict.fromkeys([*asked, *unused])), faults)
+    if columns.split == SPLIT:
+        # An image may lie in the folder of a split below its table.
+        cells[SPLIT] = SpooledColumn(split_of_path(str(name)) for name in cells[image_columns(columns)[0]])
     notes += [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
-    if columns.split is None:
-        columns = replace(columns, split=_SPLIT)
     if has_objects:
         columns = replace(columns, boxes=_BOXES, box_labels=_BOX_LABELS)
         boxes, labels = zip(*map(read_objects, cells[OBJECTS]), strict=True)
         cells[_BOXES], cells[_BOX_LABELS] = SpooledColumn(boxes), SpooledColumn(labels)
         notes.append(describe_objects(path))
     notes += describe_unnamed(path, cells[image_columns(columns)[0]])
-    files = NamedFiles(path, FileSizes(path, request.follow_links, request.storage_options), request.suffix)
     return TableSource.of_cells(
         path,
         path,
-        files,
+        named,
         columns,
         cells,
         faults,
@@ -97,29 +98,16 @@ def _open(request: SourceRequest) -> TableSource:
     )
 
 
-def _read(
-    tables: Sequence[tuple[str, Table]], names: Sequence[str], pixels: Sequence[str] = ()
-) -> tuple[dict[str, SpooledColumn], SpooledColumn]:
-    """The cells of some columns of all tables, and for each row why it cannot be read; `pixels` are paths of files."""
-    cells: dict[str, SpooledColumn] = {name: SpooledColumn() for name in names}
-    faults = SpooledColumn()
-    for folder, table in tables:
-        there = set(table.names)
-        own = table.read([name for name in names if name in there] or table.names[:1], faults_of := SpooledColumn())
-        faults.extend(faults_of)
-        for name in names:
-            column: Any = own[name] if name in own else [None] * len(faults_of)
-            cells[name].extend(_below(folder, column) if name in pixels else column)
-    return cells, faults
-
-
 def _is_folder(listing: Listing) -> bool:
     tables = (path.rpartition("/") for path in listing.others if path.count("/") <= 2)
-    found = next(((folder, name) for folder, _, name in tables if name in (*_NAMES, _CLASSES)), None)
-    if found is None:
-        return False
+    found = [(folder, name) for folder, _, name in tables if name in (*_NAMES, _CLASSES)]
+    return any(_names_images(listing.path, folder, name) for folder, name in found[:_MOST_OPENED])
+
+
+def _names_images(path: str, folder: str, name: str) -> bool:
+    file = os.path.join(path, folder, name)
     try:
-        return (_FILENAME if found[1] == _CLASSES else _FILE_NAME) in _table(listing.path, *found).names
+        return (_FILENAME if name == _CLASSES else _FILE_NAME) in Table.open(file, table_format(file) or "csv").names
     except SourceError:
         return False
 
@@ -147,13 +135,3 @@ def _find(path: str) -> list[tuple[str, str]]:
         if name is not None:
             found.append(("" if parent == path else os.path.relpath(parent, path).replace(os.sep, "/"), name))
     return found
-
-
-def _table(path: str, folder: str, name: str) -> Table:
-    file = os.path.join(path, folder, name)
-    return Table.open(file, table_format(file) or "csv")
-
-
-def _below(folder: str, names: Sequence[Any]) -> Iterator[Any]:
-    """Names below the folder of their table as paths below the folder of all."""
-    return (f"{folder}/{name}" if folder and isinstance(name, str) and name else name for name in names)

@@ -32,8 +32,9 @@ from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Table
-from kseq.sources.text import open_text
+from kseq.sources.text import describe_bytes, open_text
 from kseq.sources.url_files import FileSizes
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["IMAGENET"]
 
@@ -119,8 +120,10 @@ def _class_names(path: str) -> dict[str, str]:
     try:
         with open_text(path, strict=True) as file:
             pairs = [line.strip().partition(" ") for line in file if line.strip()]
-    except (OSError, UnicodeError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+    except UnicodeError as error:
+        raise SourceError(f"{path}: {with_remedy(describe_bytes(error))}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     names = {key: name.strip() or key for key, _, name in pairs}
     counts = Counter(names.values())
     return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in names.items()}

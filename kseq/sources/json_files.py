@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError
-from kseq.sources.text import open_text
+from kseq.errors import ImageError, SourceError
+from kseq.sources.text import describe_bytes, open_text
+from kseq.storage.rejected import with_remedy
 
-__all__ = ["read_json"]
+__all__ = ["load_json", "read_json"]
 
 
 def read_json(path: str) -> Any:
@@ -19,11 +20,25 @@ def read_json(path: str) -> Any:
         SourceError: If it cannot be read, or is no JSON.
     """
     try:
+        return load_json(path)
+    except ImageError as error:
+        # More than one object.
+        lines = f" ({spelled('source_format', 'jsonl')} reads an object on each line)" if "Extra data" in str(error) else ""
+        raise SourceError(f"{path}: {with_remedy(str(error))}{lines}") from error
+
+
+def load_json(path: str) -> Any:
+    """What a JSON file holds, of the annotations of an image.
+
+    Raises:
+        ImageError: If it cannot be read, or is no JSON; the message continues the name of the file.
+    """
+    try:
         with open_text(path, strict=True) as file:
             return json.load(file)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ImageError(describe_bytes(error)) from error
     except (ValueError, RecursionError) as error:
-        # More than one object.
-        lines = f" ({spelled('source_format', 'jsonl')} reads an object on each line)" if "Extra data" in str(error) else ""
-        raise SourceError(f"{path}: is not JSON: {error}{lines}") from error
+        raise ImageError(f"is not JSON: {error}") from error

@@ -20,9 +20,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kseq.errors import SourceError, one_line
+from kseq.errors import SourceError
 from kseq.sources.class_names import compose_class_name
-from kseq.sources.text import open_text
+from kseq.sources.text import describe_bytes, open_text
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["LABEL_FILES", "NumberedNames", "find_names"]
 
@@ -96,8 +97,10 @@ def _read(path: str) -> str:
     try:
         with open_text(path, strict=True) as file:
             text = file.read(_MOST_BYTES + 1)
-    except (OSError, UnicodeError) as error:
-        raise SourceError(f"{path}: names classes, and cannot be read: {one_line(error)}") from error
+    except UnicodeError as error:
+        raise SourceError(f"{path}: names classes, and {with_remedy(describe_bytes(error))}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: names classes, and cannot be read: {error.strerror}") from error
     if len(text) > _MOST_BYTES:
         raise SourceError(f"{path}: has more than {_MOST_BYTES:,} characters, a file of class names has fewer")
     return text

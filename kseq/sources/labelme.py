@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kseq.errors import ImageError, SourceError
+from kseq.errors import ImageError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import (
     AnnotatedImage,
@@ -32,7 +32,7 @@ from kseq.sources.annotated_images import (
     unused_outlines,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
-from kseq.sources.json_files import read_json
+from kseq.sources.json_files import load_json
 from kseq.sources.layouts import annotates_most_images
 from kseq.sources.listing import Listing
 from kseq.sources.object_masks import WHOLE_BOX
@@ -114,9 +114,9 @@ def _read(root: str, entry: Entry, facts: Counter[str]) -> AnnotatedImage:
         return AnnotatedImage(entry.path, rejection=entry.rejection)
     file = os.path.join(root, entry.path)
     try:
-        content = read_json(file)
-    except SourceError as error:
-        return AnnotatedImage(entry.path, rejection=str(error).removeprefix(f"{file}: "))
+        content = load_json(file)
+    except ImageError as error:
+        return AnnotatedImage(entry.path, rejection=str(error))
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         return AnnotatedImage(entry.path, rejection="has no list 'shapes', a file of LabelMe has one")
     path = _image_path(root, entry.path, content)

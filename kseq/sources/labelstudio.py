@@ -86,8 +86,10 @@ class LabelStudioSource(AnnotatedSource):
         check_is_file(path, "labelstudio")
         root = check_root(path, request.image_root)
         tasks = read_csv_tasks(path) if is_csv(path) else read_json(path)
-        if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
+        if not isinstance(tasks, list) or not any(isinstance(task, dict) for task in tasks):
             raise SourceError(f"{path}: is no list of tasks, which Label Studio exports")
+        # What is no task is listed as one that names no image.
+        tasks = [task if isinstance(task, dict) else {} for task in tasks]
         if not any(_TASK & task.keys() or any(_regions(task, 0, [])) for task in tasks):
             raise SourceError(
                 f"{path}: is a list of records, and no export of Label Studio: "

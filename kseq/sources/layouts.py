@@ -4,7 +4,7 @@ A layout of an annotation tool that is packed as folders of classes becomes clas
 it is told before:
 
 - YOLO: text files below a folder for labels beside one for images, or text files of boxes beside images.
-- Pascal VOC, CVAT, COCO and LabelMe, by what their XML and JSON files hold.
+- Pascal VOC, CVAT, COCO, LabelMe, VIA and Label Studio, by what their XML and JSON files hold.
 - What lies beside images, such as masks and tables: see `kseq/sources/beside_images.py`; a spreadsheet.
 
 Where all folders have names that no class has (`images`, `Annotations`, `data`), the layout is refused as classes, with the
@@ -36,6 +36,12 @@ __all__ = [
 ]
 
 COCO_NAME = "COCO"
+
+# Tools that write one file for all images: the format, and what stands in the file.
+_JSON_TOOLS = {
+    "the VGG Image Annotator": ("via", r'"(shape|region)_attributes"\s*:', r'"regions"\s*:|"filename"\s*:'),
+    "Label Studio": ("labelstudio", r'"(annotations|completions)"\s*:', r'"result"\s*:', r'"(from_name|original_width)"\s*:'),
+}
 
 # How many files of each kind are opened, how many images are looked for beside them, and how many names in them are looked up.
 _OPENED, _MOST_COMPARED, _LOOKED_UP = 5, 1000, 100
@@ -171,6 +177,9 @@ def _find_json(listing: Listing) -> _Found:
             return COCO_NAME, name, spelled_call("pack", path, "DATASET", root=root)
         if '"shapes"' in head and '"imagePath"' in head:
             return "LabelMe", name, _way_out(listing, "labelme", listing.path)
+        for tool, (source_format, *words) in _JSON_TOOLS.items():
+            if all(re.search(word, head) for word in words):
+                return tool, name, _way_out(listing, source_format, path)
     return None
 
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import tell
-from kseq.sources.class_names import WHOLE_NUMBER
+from kseq.sources.class_names import WHOLE_NUMBER, whole_class_name
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
+from kseq.storage.field_names import as_targets
 
 __all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_odd_classes", "warn_of_several"]
 
@@ -162,8 +163,8 @@ def warn_of_odd_classes(column: str, names: Collection[str]) -> None:
         says = f"{_listed(nothing)} {'counts as a class' if len(nothing) == 1 else 'count as classes'}"
         tell(f"label {column}: {says}: if that means that there is none, {left_out} leaves it out")
     decimals = [name for name in names if _DECIMAL.fullmatch(name)]
-    if decimals and all(_DECIMAL.fullmatch(name) or WHOLE_NUMBER.fullmatch(name) for name in names):
-        numbers = spelled("columns", label="", targets={column: column})
+    if decimals and all(_DECIMAL.fullmatch(name) or WHOLE_NUMBER.fullmatch(whole_class_name(name)) for name in names):
+        numbers = spelled("columns", label="", targets=as_targets([column]))
         tell(
             f"label {column}: numbers with decimals, such as {min(decimals)!r}, are packed as classes: {numbers} packs numbers"
         )

@@ -29,6 +29,10 @@ from kseq.sources.tar_samples import unpack_command
 __all__ = ["describe_around", "refuse_no_classes"]
 
 
+# Among more files, none is looked for that is called like another.
+_MOST_COMPARED = 200_000
+
+
 def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here: bool) -> None:
     """Raise SourceError if the folders that were taken for classes are called like no class, and there is but one, or one has
     no image, or images of two have the same names.
@@ -40,7 +44,8 @@ def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here:
         is_here: Whether an archive lies on this machine, where a shell unpacks it.
     """
     class_names = source.class_names
-    if not class_names or not all(map(_is_part, class_names)):
+    twin = _find_twin(source) if class_names and len(source.images) <= _MOST_COMPARED else None
+    if twin is None and not (class_names and all(map(_is_part, class_names))):
         return
     stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
     filled = set()
@@ -53,9 +58,9 @@ def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here:
     sizes = list(map(len, stems.values()))
     num_shared = sum(sizes) - len(set.union(*stems.values()))
     of_others = (name for number, name in enumerate(class_names) if number in filled and not stems[number])
-    if not all(map(is_no_class_name, class_names)) and not any(map(_has_word, of_others)):
+    if twin is None and not all(map(is_no_class_name, class_names)) and not any(map(_has_word, of_others)):
         return
-    if len(sizes) > 1 and min(sizes) > 0 and 2 * num_shared <= min(sizes):
+    if twin is None and len(sizes) > 1 and min(sizes) > 0 and 2 * num_shared <= min(sizes):
         return
     is_folder = os.path.isdir(path)
     inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
@@ -71,10 +76,29 @@ def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here:
             f"list the images in a table (image,label, or image,xmin,ymin,xmax,ymax,class): {table}; or "
             f"{spelled('columns.label', '')} packs images alone"
         )
+    why = f"are called like no class, and what lies in them is of no known layout: {way_out}"
+    if twin is not None:
+        why = (
+            f"are no classes: {twin} holds no image, and files called like the images of others, as annotations are: {way_out}"
+        )
     raise SourceError(
-        f"{path}: its folders ({', '.join(class_names[:5])}) are called like no class, and what lies in them is of no known "
-        f"layout: {way_out}; {spelled('source_format', source_format)} packs them as classes"
+        f"{path}: its folders ({', '.join(class_names[:5])}) {why}; {spelled('source_format', source_format)} packs them as "
+        "classes"
     )
+
+
+def _find_twin(source: Source) -> str | None:
+    """A class whose folder has no image, and most files of which are called like images of others; None if there is none."""
+    named: dict[int, set[str]] = {number: set() for number in range(len(source.class_names))}
+    others: dict[int, set[str]] = {number: set() for number in range(len(source.class_names))}
+    for image in source.images:
+        stem, suffix = os.path.splitext(os.fsdecode(image.path).rpartition("/")[2])
+        if image.label in named:
+            is_image = image.rejection is None and suffix.lower() in ("", *IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
+            (named if is_image else others)[image.label].add(stem)
+    known = set().union(*named.values())
+    twins = (number for number, stems in others.items() if stems and not named[number] and 2 * len(stems & known) > len(stems))
+    return next((source.class_names[number] for number in twins), None)
 
 
 def _is_part(name: str) -> bool:

@@ -36,6 +36,7 @@ from kseq.sources.file_sets import SourceFile, find_files, split_from_name
 from kseq.sources.list_cells import is_missing
 from kseq.sources.listing import Listing
 from kseq.sources.pixel_tables import PixelTable, RowForm, looks_like_pixels, row_form
+from kseq.sources.row_numbers import MAY_NUMBER
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
@@ -43,8 +44,6 @@ from kseq.sources.spooled_column import SpooledColumn
 __all__ = ["PIXEL_ROWS"]
 
 _LABELS = (*USUAL["label"], "labels", "emotion", "target", "y", "Label", "letter", "digit")
-# Columns that number rows.
-_NUMBERING = ("", "id", "index", "unnamed: 0")
 _SPLIT_COLUMNS = ("usage", "split")
 
 
@@ -156,7 +155,7 @@ def _find(path: str, shape: Sequence[int] | None, notes: list[str]) -> list[tupl
 
 def _find_columns(columns: Columns, path: str, table: PixelTable) -> Columns:
     """Which columns of the tables hold what."""
-    others = [name for name in table.other_names if name.lower() not in _NUMBERING]
+    others = [name for name in table.other_names if name.lower() != "id" and not MAY_NUMBER.fullmatch(name)]
     if columns.label is None and not others and not columns.targets:
         raise SourceError(f"{path}: has pixels and no label: {spelled('columns.label', '')} packs images without labels")
     labels = _LABELS if any(name in others for name in _LABELS) else tuple(others) if len(others) == 1 else _LABELS

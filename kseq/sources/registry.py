@@ -9,8 +9,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from kseq.arguments import choice, spelled, spelled_call
-from kseq.errors import ArgumentError, SourceError
+from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.images.pixel_form import PLAIN_FORM, PixelForm
+from kseq.sources.archive_members import is_tar
+from kseq.sources.archive_outline import ArchiveOutline
 from kseq.sources.base import Source
 from kseq.sources.class_names import folder_class_name
 from kseq.sources.column_roles import OBJECT_MASKS, Columns, mask_of_objects
@@ -27,9 +29,8 @@ from kseq.sources.text import check_text_encoding, describe_text, is_well_encode
 from kseq.sources.tool_layouts import refused_source
 from kseq.sources.wrong_files import describe_wrong_file
 from kseq.sources.zip_archive import ZIP, list_zip
-from kseq.sources.zip_outline import ZipOutline
 
-__all__ = ["choose_format", "is_outlined", "open_source", "recognise_outline"]
+__all__ = ["choose_format", "is_outlined", "open_source", "recognise_outline", "unpack_archive"]
 
 # A pattern is none of these.
 _ONE_FILE = ("zip", "csv", "jsonl", "arrays")
@@ -168,11 +169,28 @@ def _with_encoded_classes(source: Source) -> Source:
     )
 
 
-def is_outlined(path: str, source_format: str | None) -> bool:
-    """Whether a path is a zip of annotations or tables: of nothing that is read in place."""
-    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in ("folder", "zip", "yolo", "masks"):
+def is_outlined(path: str, source_format: str | None, unpacker: Unpacker | None) -> bool:
+    """Whether a path is an archive of annotations or tables: of nothing that is read in place."""
+    if not os.path.isfile(path) or source_format in ("folder", "zip", "webdataset"):
         return False
-    return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(list_zip(path)) is ZIP)
+    if is_tar(path):
+        unpacked = unpack_archive(path, unpacker)
+        return unpacked is not None and ArchiveOutline.may_outline(path, unpacked)
+    if not path.lower().endswith(".zip") or source_format in ("yolo", "masks"):
+        return False
+    return ArchiveOutline.may_outline(path, path) and (source_format is not None or _recognise_zip(list_zip(path)) is ZIP)
+
+
+def unpack_archive(path: str, unpacker: Unpacker | None) -> str | None:
+    """The archive itself, or what a compressed one was unpacked to; None if that cannot be, or is damaged."""
+    if unpacker is None or not is_tar(path):
+        return path
+    try:
+        unpacked = unpacker.unpack(path)
+    except KseqError:
+        # Opening the source fails again, and tells why.
+        return None
+    return unpacked.path if unpacked.damage is None else None
 
 
 def recognise_outline(tops: Sequence[str], source_format: str | None) -> tuple[str, str | None]:

@@ -122,7 +122,7 @@ def _fault(names: Sequence[str], cells: Sequence[str]) -> str:
 def _row(cells: Mapping[str, str], columns: tuple[str, str, str | None]) -> tuple[str, str, str]:
     """The name of the image, the class and the run lengths of a row; empty where there are none."""
     image, runs, label = columns
-    name, class_name = cells.get(image, ""), cells.get(label or "", "") or _ONE_CLASS
+    name, class_name = cells.get(image, ""), (cells.get(label, "") if label else "") or _ONE_CLASS
     found = _WITH_CLASS.fullmatch(name)
     if found is not None and label is None:
         name, class_name = found[1], found[2]

@@ -39,6 +39,9 @@ _COLUMNS = re.compile(
 )
 _MARKS = re.compile(r"(is_?)?(train(ing)?|valid(ation)?|val|test)|k?_?folds?(_id)?", re.IGNORECASE)
 
+# Of those, what whole numbers may stand for splits in.
+_SPLIT_WORD = re.compile(r"split|set|partition|phase|usage", re.IGNORECASE)
+
 _ADDED = r"(?:sets?|data|dataset|images?|imgs?|labels?|split)"
 _FOLDER = re.compile(rf"(?:(?:{_ADDED}|obj)[ _.-]*)?({'|'.join(SPLITS)})[ _.-]*{_ADDED}?[ _.-]*\d*")
 _WORDS = re.compile(r"[a-z]+")
@@ -72,11 +75,16 @@ def is_split_column(name: str) -> bool:
 def describe_unused_split(column: str, cells: Iterable[Any]) -> str | None:
     """What to say of a column that may say splits, and that nobody named; None if it says none."""
     words = {"" if cell is None else str(cell).strip().lower() for cell in cells} - {"", "nan"}
-    if words and words <= SPLITS.keys():
-        shown = ", ".join(sorted(words))
+    known, others = sorted(words & SPLITS.keys()), sorted(words - SPLITS.keys())
+    if known and not others:
+        shown = ", ".join(known)
         return f"the column {column!r} says splits ({shown}) and is not used: {spelled('columns.split', column)} uses it"
-    if _MARKS.fullmatch(column) and 1 < len(words) <= _MOST_MARKS:
+    takes = f"{spelled('columns.split')} takes one of train, val and test"
+    if known and len(others) <= _MOST_MARKS:
         return (
-            f"the column {column!r} may say splits and is not used: {spelled('columns.split')} takes one of train, val and test"
+            f"the column {column!r} says splits ({', '.join(known)}) beside {', '.join(others[:3])}, and is not used: {takes}"
         )
+    is_numbered = _SPLIT_WORD.search(column) is not None and all(map(str.isdecimal, words))
+    if (_MARKS.fullmatch(column) or is_numbered) and 1 < len(words) <= _MOST_MARKS:
+        return f"the column {column!r} may say splits and is not used: {takes}"
     return None

@@ -6,13 +6,15 @@ The rules:
   all of one name.
 - Their columns are those of any table; a column that only some have is missing in the rows of the others. Paths of images are
   relative to the folder of their table, unless they begin with its name.
+- A table that cannot be read, or names no images by the column by which the first does, refuses the whole: the images of a
+  split would be left out.
 - The folder of a table is the split of its rows, unless the caller names a column of splits.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,16 +22,19 @@ from kseq.arguments import counted
 from kseq.errors import SourceError, tell
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.box_rows import find_box_columns
-from kseq.sources.column_roles import Columns, find_usual, image_columns, pixel_columns
+from kseq.sources.column_roles import Columns, find_usual, image_columns, listed, pixel_columns
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.listing import Listing, folder_of, list_folder
-from kseq.sources.split_names import folder_split
+from kseq.sources.split_names import folder_split, split_of_path
 from kseq.sources.table_files import Block, Table, table_format
+from kseq.sources.wrong_files import describe_wrong_file
 
-__all__ = ["SPLIT", "describe_unnamed", "find_split_tables", "open_split_tables"]
+__all__ = ["SPLIT", "describe_unnamed", "find_split_tables", "join_tables", "open_split_tables", "open_tables"]
 
 SPLIT = "(split)"
 """The column of such a table that has the splits."""
+
+_WAY_OUT = "mend it, or take its folder out"
 
 
 def find_split_tables(listing: Listing, format_name: str) -> dict[str, str]:
@@ -48,7 +53,7 @@ def find_split_tables(listing: Listing, format_name: str) -> dict[str, str]:
         if folder_of(file) in splits and table_format(file) == format_name:
             by_name.setdefault(file.rpartition("/")[2], {})[folder_of(file)] = file
     found = next((tables for _, tables in sorted(by_name.items()) if len(tables) == len(splits)), {})
-    return found if all(_names_images(listing, file, format_name) for file in found.values()) else {}
+    return found if any(_names_images(listing, file, format_name) for file in found.values()) else {}
 
 
 def _names_images(listing: Listing, file: str, format_name: str) -> bool:
@@ -58,6 +63,34 @@ def _names_images(listing: Listing, file: str, format_name: str) -> bool:
     except SourceError:
         return False
     return bool(_image_columns(Columns(), names))
+
+
+def open_tables(files: Mapping[str, str], image: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, Table]:
+    """The tables in some folders.
+
+    Args:
+        files: The file of each, by its folder.
+        image: The columns of images among columns of these names.
+
+    Raises:
+        SourceError: If one cannot be read, or lacks a column of images that another has.
+    """
+    tables = {}
+    for folder, file in files.items():
+        try:
+            tables[folder] = Table.open(file, table_format(file) or "csv")
+        except SourceError as error:
+            raise SourceError(f"{error}; it is one of {counted(len(files), 'table', 'tables')}: {_WAY_OUT}") from error
+    model = next((table for table in tables.values() if image(table.names)), None)
+    wanted = () if model is None else image(model.names)
+    for table in tables.values():
+        missing = [name for name in wanted if name not in table.names]
+        if missing and model is not None:
+            is_text = "".join(table.names).isprintable()
+            found = None if is_text else describe_wrong_file(table.path, ".csv") or "is no text"
+            has = f"its columns are {listed(table.names)}" if found is None else f"and {found}"
+            raise SourceError(f"{table.path}: has no column {missing[0]!r}, as {model.path} has, {has}: {_WAY_OUT}")
+    return tables
 
 
 def _image_columns(columns: Columns, names: Sequence[str]) -> tuple[str, ...]:
@@ -86,10 +119,24 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
             f"{path}: is not a file, expected is one ({format_name}), or a folder of train, val and test with images, and a "
             "table of the same name, in each"
         )
+    full = {folder: os.path.join(path, file) for folder, file in files.items()}
+    tables = open_tables(full, lambda names: _image_columns(columns, names))
     tell(f"{path}: its tables {', '.join(files.values())} are read as one: the folder of each is the split of its rows")
-    tables = {folder: Table.open(f"{path}/{file}", format_name) for folder, file in files.items()}
     names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
-    paths = set(_image_columns(columns, names)) if is_below else set()
+    paths = _image_columns(columns, names) if is_below else ()
+    return join_tables(path, tables, paths)
+
+
+def join_tables(path: str, tables: Mapping[str, Table], paths: Iterable[str]) -> Table:
+    """Tables of several folders as one, with the column `SPLIT`: the split that the path of each folder tells.
+
+    Args:
+        path: The folder that they lie in, for messages.
+        tables: The tables, by the paths of their folders.
+        paths: The columns of paths that are relative to the folder of their table.
+    """
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
+    below = set(paths)
 
     def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         for folder, table in tables.items():
@@ -98,17 +145,17 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
             for block in table.read_blocks(own or table.names[:1]):
                 count = len(block.columns[0])
                 cells: dict[str, Sequence[Any]] = dict(zip(own, block.columns, strict=False))
-                cells[SPLIT] = [folder_split(folder)] * count
+                cells[SPLIT] = [split_of_path(f"{folder}/")] * count
                 placed = ((name, cells.get(name, [None] * count)) for name in asked)
                 yield block._replace(
-                    columns=[[_below(folder, cell) for cell in column] if name in paths else column for name, column in placed]
+                    columns=[[_below(folder, cell) for cell in column] if name in below else column for name, column in placed]
                 )
 
     return Table(path, [*names, SPLIT], read_blocks)
 
 
 def _below(folder: str, cell: Any) -> Any:
-    is_relative = isinstance(cell, str) and cell and not cell.startswith((f"{folder}/", "/"))
+    is_relative = folder and isinstance(cell, str) and cell and not cell.startswith((f"{folder}/", "/"))
     return f"{folder}/{cell}" if is_relative else cell
 
 

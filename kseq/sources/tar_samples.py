@@ -21,7 +21,17 @@ from kseq.sources.folder_tree import is_hidden
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.wrong_files import describe_wrong_file
 
-__all__ = ["SUFFIXES", "Location", "TarSample", "first_image", "part_images", "read_tar", "unpack_command"]
+__all__ = [
+    "SUFFIXES",
+    "Location",
+    "TarSample",
+    "damage_at_end",
+    "first_image",
+    "member_rejection",
+    "part_images",
+    "read_tar",
+    "unpack_command",
+]
 
 SUFFIXES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 """The columns that are images, the first of which counts."""
@@ -151,10 +161,12 @@ def _members(path: str, unpacked: Unpacked) -> Iterator[_Member]:
                 # What a file with holes takes in the tar is less than its size.
                 end = tar.offset if member.issparse() else member.offset_data + member.size
                 is_whole = end <= num_bytes
-                yield _Member(last_key, column.lower(), member.offset_data, member.size, _rejection(member, is_whole))
+                yield _Member(
+                    last_key, column.lower(), member.offset_data, member.size, member_rejection(member, is_whole=is_whole)
+                )
                 if not is_whole:
                     return
-            damage = unpacked.damage or _damage_at_end(unpacked.path, tar.offset)
+            damage = unpacked.damage or damage_at_end(unpacked.path, tar.offset)
     except (tarfile.TarError, ValueError, OverflowError) as error:
         if not last_key:
             raise SourceError(f"{path}: {_why_no_tar(unpacked, error)}") from error
@@ -165,7 +177,7 @@ def _members(path: str, unpacked: Unpacked) -> Iterator[_Member]:
         yield _Member(f"(after {last_key})", "", 0, 0, f"the tar {damage} here: what comes after is lost")
 
 
-def _rejection(member: tarfile.TarInfo, is_whole: bool) -> str | None:
+def member_rejection(member: tarfile.TarInfo, *, is_whole: bool) -> str | None:
     """Why a file in a tar cannot be read."""
     if not member.isfile():
         return f"is a link to {member.linkname}, links in a tar are not followed"
@@ -174,7 +186,7 @@ def _rejection(member: tarfile.TarInfo, is_whole: bool) -> str | None:
     return None if is_whole else "the tar is cut off here, or damaged"
 
 
-def _damage_at_end(path: str, offset: int) -> str | None:
+def damage_at_end(path: str, offset: int) -> str | None:
     """What is wrong at the end of a tar, which is two blocks of zeros and nothing but zeros after them."""
     with open(path, "rb") as file:
         file.seek(offset)

@@ -31,6 +31,7 @@ __all__ = [
     "decode_folder",
     "decode_name",
     "decode_text",
+    "describe_bytes",
     "describe_text",
     "encode_name",
     "is_well_encoded",
@@ -164,6 +165,14 @@ def is_well_encoded(text: str) -> bool:
     return True
 
 
+def describe_bytes(error: UnicodeError) -> str:
+    """Why a text cannot be read, after its name; the remedy is added where it is shown."""
+    if isinstance(error, UnicodeDecodeError):
+        shown = error.object[error.start : error.end]
+        return f"is not {error.encoding.upper()}: has the bytes {shown!r} at {error.start:,}"
+    return f"is not text that can be read: {error}"
+
+
 def describe_text(text: str) -> str:
     """A text in quotes for messages, in which bytes that are not well encoded are written as `\\xe9`."""
     try:
@@ -180,7 +189,9 @@ def _encoding(head: bytes) -> str:
     asked = _encoding_without_mark.get()
     if asked is not None:
         return asked
-    # Text has no zero bytes, and most letters of UTF-16 have one: all at the same side.
-    pairs = head[: len(head) // 2 * 2]
-    is_zero_second, is_zero_first = (not any(pairs[start::2]) and any(pairs[1 - start :: 2]) for start in (1, 0))
-    return "utf-16-le" if is_zero_second else "utf-16-be" if is_zero_first else "utf-8"
+    # Text has no zero bytes, and most letters of UTF-16 have one, all at the same side: names of columns, marks of JSON.
+    num_first, num_second = head[::2].count(0), head[1::2].count(0)
+    least = (len(head) // 2 + 3) // 4
+    if num_second >= max(least, 4 * num_first, 1):
+        return "utf-16-le"
+    return "utf-16-be" if num_first >= max(least, 4 * num_second, 1) else "utf-8"

@@ -5,8 +5,8 @@ The rules, for tables of paths; a line tells of each guess, and of the way out:
 - The images are in the first column of which most of the first cells name files; else in the first whose cells look like names
   of images, or that is called `image_id` or the like, so that the refusal can say where its files are.
 - Where all other columns hold 0 and 1 (`image,cat,dog,bird`), they are the classes: of labels if each row has one 1, else of
-  several labels. Classes have the order of the columns. A column that counts the rows is none of them, and neither is one that
-  says splits.
+  several labels. Classes have the order of the columns. A column that numbers the rows (see `kseq/sources/row_numbers.py`) is
+  none of them, and neither is one that says splits.
 - A lone other column whose values come again is the label.
 - Else the table is refused, with the options that pack what its columns look like.
 """
@@ -26,11 +26,13 @@ from kseq.sources.class_names import WHOLE_NUMBER
 from kseq.sources.column_roles import Columns, find_usual, has_targets, image_columns
 from kseq.sources.list_cells import is_missing, parse_cell
 from kseq.sources.named_files import NamedFiles
+from kseq.sources.row_numbers import numbers_rows
 from kseq.sources.split_names import is_split_column
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table_files import Table
+from kseq.storage.field_names import as_targets
 
-__all__ = ["ONE_HOT", "ToldColumns", "looks_drawn", "propose", "tell_columns", "tell_one_hot"]
+__all__ = ["ONE_HOT", "ToldColumns", "looks_drawn", "propose", "tell_columns"]
 
 ONE_HOT = "(one-hot)"
 """Stands for the columns of 0 and 1; no table has it."""
@@ -38,9 +40,10 @@ ONE_HOT = "(one-hot)"
 _IMAGES = re.compile(r"(image|img|photo|picture|file)[ _-]?(id|names?|index|key|file)|images?|imgs?|filenames?", re.IGNORECASE)
 _TEXTS = re.compile(r"text|captions?|prompts?|descriptions?|sentences?|transcription", re.IGNORECASE)
 _LIKELY = re.compile(r"labels?|targets?|class|categor|species|breed|diagnosis|tags?|findings?", re.IGNORECASE)
-_INDEX = re.compile(r"|unnamed: 0|index|#", re.IGNORECASE)
 _RUN_LENGTHS = re.compile(r"\d+ \d+( \d+ \d+)*")
 _LOOKED_AT = 50
+# Among so many columns that of the images is looked for.
+_MOST_COLUMNS = 500
 # How many columns a proposal names.
 _SHOWN = 4
 _MARKS: Mapping[Any, int] = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, 0: 0, 1: 1}
@@ -116,7 +119,9 @@ def tell_columns(path: str, table: Table, columns: Columns, files: NamedFiles) -
 
 def _find_images(head: Mapping[str, Sequence[Any]], files: NamedFiles) -> str | None:
     """The column that names the images; None if none seems to."""
-    filled = {name: cells for name, cells in head.items() if cells}
+    # Of a hundred thousand columns of numbers each would be looked for on the disk.
+    first = islice(head.items(), _MOST_COLUMNS)
+    filled = {name: cells for name, cells in first if cells and not numbers_rows(name, cells)}
     there = (
         name
         for in_folders in (False, True)
@@ -129,23 +134,23 @@ def _find_images(head: Mapping[str, Sequence[Any]], files: NamedFiles) -> str | 
 
 def _find_labels(path: str, table: Table, columns: Columns, head: Mapping[str, Sequence[Any]]) -> ToldColumns:
     used = {*image_columns(columns), *find_usual("image", list(head)), columns.split, columns.group, columns.sample_weight}
-    others = [name for name in head if name not in used and not is_split_column(name) and not _counts_rows(name, head[name])]
+    others = [name for name in head if name not in used and not is_split_column(name) and not numbers_rows(name, head[name])]
     others = [name for name in others if head[name]]
     marks = [name for name in others if all(_mark(cell) is not None for cell in head[name])]
     if len(others) > 1 and marks == others:
         faults = SpooledColumn()
-        found = tell_one_hot(path, columns, table.read(others, faults), faults)
+        found = _tell_one_hot(path, columns, table.read(others, faults), faults)
         if found is not None:
             return found
     if len(others) == 1 and _is_label(others[0], head[others[0]]):
         name = others[0]
-        further = spelled("columns", label="", targets={name: name})
+        further = spelled("columns", label="", targets=as_targets([name]))
         line = f"{path}: the labels are in the column {name!r}, the only other one ({further} packs numbers, or several labels)"
         return ToldColumns(replace(columns, label=name), lines=(line,))
     return ToldColumns(columns, hint=propose({name: head[name] for name in others}))
 
 
-def tell_one_hot(path: str, columns: Columns, cells: Mapping[str, SpooledColumn], faults: SpooledColumn) -> ToldColumns | None:
+def _tell_one_hot(path: str, columns: Columns, cells: Mapping[str, SpooledColumn], faults: SpooledColumn) -> ToldColumns | None:
     """The classes that columns of 0 and 1 are; None if a row has something else, or there is one column.
 
     Args:
@@ -165,7 +170,7 @@ def tell_one_hot(path: str, columns: Columns, cells: Mapping[str, SpooledColumn]
         is_single = is_single and (fault is not None or values.count(1) == 1)
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     says = "one 1 in each row, its class" if is_single else "the 1s of a row are its labels"
-    numbers = spelled("columns", label="", targets=list(names[:_SHOWN]))
+    numbers = spelled("columns", label="", targets=as_targets(names[:_SHOWN]))
     lines = (f"{path}: the columns {shown} hold 0 and 1, {says} ({numbers} packs numbers)",)
     if is_single:
         return ToldColumns(replace(columns, label=ONE_HOT), tuple(names), lines=lines)
@@ -176,15 +181,6 @@ def tell_one_hot(path: str, columns: Columns, cells: Mapping[str, SpooledColumn]
 def _mark(cell: Any) -> int | None:
     """0 or 1; None for anything else."""
     return _MARKS.get(cell.strip().lower() if isinstance(cell, str) else cell) if not isinstance(cell, (list, dict)) else None
-
-
-def _counts_rows(name: str, cells: Sequence[Any]) -> bool:
-    """Whether a column is the index that pandas writes."""
-    texts = list(map(str, cells))
-    return _INDEX.fullmatch(name) is not None and texts in (
-        [str(row) for row in range(len(texts))],
-        [str(row) for row in range(1, len(texts) + 1)],
-    )
 
 
 def _is_label(name: str, cells: Sequence[Any]) -> bool:
@@ -210,7 +206,8 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
     names = [name for name in head if head[name]]
     # The first few are shown.
     names.sort(key=lambda name: _LIKELY.search(name) is None)
-    marks = [name for name in names if all(_mark(cell) is not None for cell in head[name])]
+    # There may be a hundred thousand.
+    marks = dict.fromkeys(name for name in names if all(_mark(cell) is not None for cell in head[name]))
     proposals = []
     for name in names:
         cells = head[name]
@@ -236,7 +233,7 @@ def propose(columns: Mapping[str, Iterable[Any]]) -> str:
         proposals.append(f"{spelled('columns', label='', targets={'tags': names[0]})} packs several labels")
     numbers = list(marks) if len(marks) > 1 else [name for name in names if all(map(_is_number, head[name]))]
     if numbers:
-        proposals.append(f"{spelled('columns', label='', targets=numbers[:_SHOWN])} packs numbers")
+        proposals.append(f"{spelled('columns', label='', targets=as_targets(numbers[:_SHOWN]))} packs numbers")
     return "".join(f"; {proposal}" for proposal in proposals[:_SHOWN])
 
 

@@ -34,12 +34,12 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, unused_outlines
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
-from kseq.sources.json_files import read_json
+from kseq.sources.json_files import load_json
 from kseq.sources.listing import Listing
 from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
-from kseq.sources.text import open_text
+from kseq.sources.text import describe_bytes, open_text
 from kseq.sources.tool_dialects import TOOL_DIALECTS, FoundImage, ToolDialect, find_tool_dialect
 
 __all__ = ["TOOL_JSON"]
@@ -159,8 +159,14 @@ def _common(path: Sequence[str], wanted: Sequence[str]) -> int:
 def _read(folder: str, text: str, dialect: ToolDialect, images: _Images, facts: Counter[str]) -> Iterator[AnnotatedImage]:
     file = os.path.join(folder, text)
     try:
-        contents = _lines(file) if dialect.has_lines else [read_json(file)]
-    except (SourceError, OSError, UnicodeError) as error:
+        contents = _lines(file) if dialect.has_lines else [load_json(file)]
+    except OSError as error:
+        yield AnnotatedImage(text, rejection=f"cannot be read: {error.strerror}")
+        return
+    except UnicodeError as error:
+        yield AnnotatedImage(text, rejection=describe_bytes(error))
+        return
+    except (ImageError, SourceError) as error:
         yield AnnotatedImage(text, rejection=str(error).removeprefix(f"{file}: "))
         return
     # A fault concerns its entry alone, where there are entries.

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from kseq.errors import ImageError, SourceError
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
-from kseq.sources.text import decode_text, open_text
+from kseq.sources.text import decode_text, describe_bytes, open_text
 from kseq.sources.zip_archive import read_zip_tree
 from kseq.sources.zip_members import read_zip_member
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["TreeFiles", "zip_files"]
 
@@ -50,7 +51,7 @@ class TreeFiles:
         try:
             return self.read(path)
         except ImageError as error:
-            raise SourceError(f"{self.shown(path)}: {error}") from error
+            raise SourceError(f"{self.shown(path)}: {with_remedy(str(error))}") from error
 
     def read(self, path: str) -> str:
         """The same; raises ImageError, whose message continues one that begins with the file."""
@@ -65,7 +66,7 @@ class TreeFiles:
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
         except UnicodeError as error:
-            raise ImageError("is not text that can be read: expected is UTF-8, or UTF-16 with its mark") from error
+            raise ImageError(describe_bytes(error)) from error
 
 
 def zip_files(path: str) -> TreeFiles:

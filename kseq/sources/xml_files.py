@@ -61,5 +61,10 @@ def _parse(data: bytes) -> ElementTree.Element:
         except UnicodeError as error:
             raise ImageError("is not UTF-8 and declares no other encoding") from error
     name = declared[1].decode("ascii", "replace").lower()
+    if name in ("utf-8", "utf8"):
+        try:
+            data.decode()
+        except UnicodeError as error:
+            raise ImageError("is not UTF-8, which it declares: declare the encoding that it has") from error
     # As text, the declaration does not count.
     return ElementTree.fromstring(data.decode(_LARGER[name]) if name in _LARGER else data)

@@ -126,6 +126,8 @@ def _load_yaml(files: TextFiles, path: str) -> list[Any]:
     try:
         # All scalars stay text: a class may be called no, null or 1.0.
         return list(yaml.load_all(files.text(path), Loader=yaml.BaseLoader))  # it makes texts, lists and dicts only
+    except SourceError:
+        raise
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SourceError(f"{files.shown(path)}: cannot be read: {one_line(error)}") from error
 

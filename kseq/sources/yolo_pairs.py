@@ -3,8 +3,8 @@
 The rules:
 
 - A text file goes with the images of the same name without suffix (`a.txt` or `a.jpg.txt` with `a.jpg`) in the same folder,
-  or in the folder whose path is the same but for the words `images` and `labels` (also `image`, `imgs`, `JPEGImages`,
-  `label`, `annotations`, `ann`, `txt`, `bboxes`, with `yolo` before or after them; upper or lower case):
+  or in the folder whose path is the same but for the words `images` and `labels` (also `imgs`, `JPEGImages`, `photos`,
+  `frames`, `lbls`, `annotations`, `annos`, `ann`, `txt`, `bboxes`, with `yolo` before or after them; upper or lower case):
   `images/train/a.jpg` and `labels/train/a.txt`, `train/images` and `train/labels`, `obj_train_data/a.jpg` and
   `obj_train_data/a.txt`, `train_images` and `train_labels`. Names in two forms of Unicode are equal.
 - What is left on both sides goes together where these words are left out, or upper case counts as lower case, if one image
@@ -28,9 +28,9 @@ from kseq.sources.folder_tree import Entry
 
 __all__ = ["Pair", "has_image_role", "has_label_role", "is_plain_text", "pair_files"]
 
-_IMAGE_WORDS = r"(?:yolo[_-]?)?(?:jpegimages|images?|imgs?)(?:[_-]?yolo)?"
+_IMAGE_WORDS = r"(?:yolo[_-]?)?(?:jpegimages|images?|imgs?|photos?|pics?|pictures?|frames?)(?:[_-]?yolo)?"
 _LABEL_WORDS = (
-    r"(?:(?:yolo|darknet|txt)[_-]?)?(?:labels?|annotations?|annots?|anns?|txts?|b(?:ounding[_-]?)?box(?:es)?)"
+    r"(?:(?:yolo|darknet|txt)[_-]?)?(?:labels?|lbls?|annotations?|annots?|annos?|anns?|txts?|b(?:ounding[_-]?)?box(?:es)?)"
     r"(?:[_-]?(?:yolo|darknet|txts?))?"
 )
 _IMAGES = re.compile(rf"(?<![a-z])({_IMAGE_WORDS})(?![a-z])", re.IGNORECASE)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from kseq.errors import ArgumentError
 from kseq.images.formats import IMAGE_SUFFIXES
 
-__all__ = ["check_field_name", "check_field_names", "name_after_column"]
+__all__ = ["as_targets", "check_field_name", "check_field_names", "name_after_column"]
 
 # Names of arrays in a shard that are not fields; and the masks of fields that always have these names, and are padded.
 _RESERVED = ("checksum", "source", "rejected_path", "rejected_reason", "boxes_mask", "labels_mask")
@@ -53,3 +53,19 @@ def name_after_column(column: str) -> str:
     lower = column.lower()
     stem = next((lower.removesuffix(suffix) for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), lower)
     return re.sub("[^a-z0-9]+", "_", stem or lower).strip("_")
+
+
+def as_targets(columns: Iterable[str]) -> list[str | tuple[str, str]]:
+    """Columns as the fields of targets, for messages: those that may not give their fields a name stand with one."""
+    fields: dict[str, str | tuple[str, str]] = {}
+    for number, column in enumerate(columns, 1):
+        name = name_after_column(column)
+        try:
+            check_field_names([*fields, name])
+        except ArgumentError:
+            name = f"target_{number}"
+            fields[name] = (name, column)
+        else:
+            # On the command line, these marks have a meaning.
+            fields[name] = (name, column) if "=" in column or ":" in column else column
+    return list(fields.values())

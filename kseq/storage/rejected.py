@@ -11,6 +11,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import DamagedError
+from kseq.images.pixel_form import MOST_CHANNELS, settings_of_numbers
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.strings import pack_strings, read_strings, string_schema
 
@@ -31,10 +32,8 @@ _SEVERAL = re.compile(r"is not there, is it .* or ")
 _NUMBERS = re.compile(
     r"allowed is uint8 of \(height|for which there is no rule with 8 bits|of which 8 bits are kept|does not hold$"
 )
-# What Pillow says of channels that are no colours, of another depth, or in a large file of another order of bytes.
-_NO_COLOURS = re.compile(
-    r"broken TIFF header: (unknown (pixel|data) mode|Missing dimensions|Invalid value for samples per pixel)"
-)
+# Numbers that are no colours of 8 bits: their dtype, height, width and number of channels.
+_SHAPED = re.compile(r"is (\w+) of shape \((\d+), (\d+)(?:, (\d+))?\), (allowed is uint8|for which there is no rule)")
 _CHANNELS = re.compile(r"of shape \((\d+, )*(\d+)\), allowed are numbers of .*1, 3 or 4\)")
 _LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 
@@ -92,12 +91,13 @@ def with_remedy(reason: str) -> str:
         return f"{reason} ({spelled('columns.label', '')} {spelled('columns.targets')} packs several)"
     if _SEVERAL.search(reason):
         return f"{reason} ({spelled('suffix')} says which)"
+    shaped = _SHAPED.search(reason)
+    if shaped is not None and int(shaped[4] or 1) <= MOST_CHANNELS:
+        settings = settings_of_numbers(shaped[1], (int(shaped[2]), int(shaped[3])), int(shaped[4] or 1))
+        return f"{reason} ({spelled('images', **settings)} keeps its numbers)"
     if _NUMBERS.search(reason):
         dtype = "uint16" if reason.startswith("is uint16") else "float32"
         return f"{reason} ({spelled('images', encoding='raw', dtype=dtype)} keeps its numbers)"
-    if _NO_COLOURS.search(reason):
-        example = spelled("images", encoding="raw", dtype="uint16", channels=8)
-        return f"{reason} ({example}, say, reads its numbers: the dtype and the channels are those of the files)"
     count = _CHANNELS.search(reason)
     if count is not None:
         return f"{reason} ({spelled('images.channels', int(count[2]))} takes all channels)"

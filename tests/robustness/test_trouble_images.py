@@ -109,7 +109,7 @@ ROWS = [
     Row("16 bits, TIFF", "a.tiff", by_opencv(".tiff", SIXTEEN), (SIXTEEN >> 8).astype(np.uint8)),
     Row("16 bits, gray PNG", "a.png", encoded(Image.fromarray(SIXTEEN[..., 0]), "PNG"), GRAY),
     Row("16 bits, gray TIFF", "a.tif", encoded(Image.fromarray(SIXTEEN[..., 0]), "TIFF"), GRAY),
-    Row("floats", "a.tif", FLOATS, "has pixels of mode 'F' (<f4), for which there is no rule"),
+    Row("floats", "a.tif", FLOATS, "is float32 of shape (30, 40), for which there is no rule"),
     Row("palette with transparency, PNG", "a.png", encoded(PALETTE, "PNG", transparency=3), np.asarray(PALETTE.convert("RGB"))),
     Row("palette with transparency, GIF", "a.gif", encoded(PALETTE, "GIF", transparency=3), np.asarray(PALETTE.convert("RGB"))),
     Row("1 x 1", "a.png", encoded(Image.fromarray(photo(1, 1, 1)), "PNG"), photo(1, 1, 1)),

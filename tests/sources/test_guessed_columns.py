@@ -49,7 +49,7 @@ def test_classes_that_look_like_several_labels_are_said_in_one_line(cells: list[
         (["['cat', 'dog']", "['cat']"], ("\"['cat', 'dog']\"", "kseq.Columns(label='', targets={'tags': 'kind'})")),
         (['{"name": "cat"}', "dog"], ('\'{"name": "cat"}\'',)),
         (["NA", "None", "cat"], ("'NA', 'None'", "without_class=['NA', 'None']")),
-        (["0.5", "1", "2.25"], ("'0.5'", "kseq.Columns(label='', targets={'kind': 'kind'})")),
+        (["0.5", "1", "2.25"], ("'0.5'", "kseq.Columns(label='', targets=['kind'])")),
         (["0,5", "1,25"], ("'0,5'",)),
         (["1.0", "2.0"], ()),
         (["0.5", "1", "x"], ()),

@@ -205,6 +205,19 @@ def test_classes_that_are_called_like_none_and_share_few_names_are_classes(tmp_p
     assert kseq.pack(source, tmp_path / "out", workers=0).class_names == ("data", "file")
 
 
+@pytest.mark.parametrize("end", [".txt", ".xyz", ".json"])
+def test_a_folder_of_files_that_are_called_like_images_is_no_class(tmp_path: Path, end: str) -> None:
+    files = {
+        f"{folder}/{number}{suffix}": text
+        for folder, suffix, text in (("cat", ".png", None), ("notes", end, "x"))
+        for number in "01"
+    }
+    with raises(SourceError, tmp_path / "in", "notes"):
+        kseq.pack(write(tmp_path / "in", files), tmp_path / "out", workers=0)
+    files["notes/2.png"] = None
+    assert kseq.pack(write(tmp_path / "in", files), tmp_path / "out", workers=0).class_names == ("cat", "notes")
+
+
 def test_images_and_masks_in_a_tar_are_no_classes(tmp_path: Path) -> None:
     source = write(tmp_path / "in", {"images/0.png": None, "masks/0.png": None})
     with raises(SourceError, "in.tar", "images", "masks"):
@@ -226,6 +239,25 @@ def test_a_part_of_a_layout_is_refused_with_the_whole(
     source = write(tmp_path / "in", files)
     with raises(SourceError, name, f"kseq.pack('{source}', 'DATASET')"):
         kseq.pack(source / part, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "source_format"),
+    [
+        ("via_region_data.json", {"a.png9": {"filename": "0.png", "size": 9, "regions": [], "file_attributes": {}}}, ""),
+        ("via.json", {"0": {"filename": "0.png", "regions": [{"shape_attributes": {}, "region_attributes": {}}]}}, "via"),
+        (
+            "export.json",
+            [{"data": {"image": "0.png"}, "annotations": [{"result": [{"from_name": "a", "to_name": "b"}]}]}],
+            "labelstudio",
+        ),
+    ],
+)
+def test_a_file_of_a_tool_beside_its_images_is_named(tmp_path: Path, name: str, content: object, source_format: str) -> None:
+    source = write(tmp_path / "in", {"0.png": None, "1.png": None, name: json.dumps(content)})
+    call = f"kseq.pack('{source / name}', 'DATASET', source_format='{source_format}')" if source_format else name
+    with raises(SourceError, call):
+        kseq.pack(source, tmp_path / "out", workers=0)
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "t.xlsx", "t.csv.gz", "a.json.gz", "list.txt", "Annotations/a.xml"])

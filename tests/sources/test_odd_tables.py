@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,11 @@ def test_a_list_of_objects_is_a_table(tmp_path: Path, text: str, name: str) -> N
         ("Usage", ("Training", "PublicTest"), ("kseq.Columns(split='Usage')",)),
         ("is_valid", ("True", "False"), ("kseq.Columns(split=)",)),
         ("fold", ("0", "1"), ("kseq.Columns(split=)",)),
+        ("split", ("0", "1"), ("kseq.Columns(split=)",)),
+        ("partition", ("2", "1"), ("kseq.Columns(split=)",)),
+        ("split", ("train", "Holdout"), ("train", "holdout", "kseq.Columns(split=)")),
         ("set", ("red", "blue"), ()),
+        ("mode", ("0", "1"), ()),
         ("split", ("", "nan"), ()),
     ],
 )
@@ -327,6 +332,9 @@ def test_labels_name_classes_by_one_rule(
     [
         (["1.5", "NA", "2.25"], None, [1.5, 2.25]),
         (["1,5", "2", "2,25"], None, [1.5, 2, 2.25]),
+        (["1,5", "NA", "2,25"], None, [1.5, 2.25]),
+        (["1.234,5", "3,5", ""], None, [1234.5, 3.5]),
+        (["1,234.5", "1,234,567", "2"], None, [1234.5, 1234567, 2]),
         (["1", "2", "x"], "number", [1, 2]),
         (["[1, 2]", "[3, 4]", "5"], "vector", [[1, 2], [3, 4]]),
         (["[1, 2]", "3", "4"], "number", [3, 4]),
@@ -355,9 +363,34 @@ def test_a_corner_beyond_all_numbers_is_left_out_by_itself(tmp_path: Path) -> No
     assert list(left_out) == ["a.png"]
 
 
-def test_a_comma_that_may_stand_between_thousands_is_refused(tmp_path: Path) -> None:
-    table = put_table(tmp_path, "image;v\n0.png;1,500\n1.png;2,250\n")
-    assert_says(refusal(table, tmp_path / "packed", columns=kseq.Columns(label="", targets="v")), "target v", "'1,500'")
+@pytest.mark.parametrize("cells", [("1,500", "2,250"), ("1,500", "2"), ("1 500", "2")])
+def test_a_mark_that_may_stand_between_thousands_is_refused(tmp_path: Path, cells: tuple[str, str]) -> None:
+    table = put_table(tmp_path, f"image;v\n0.png;{cells[0]}\n1.png;{cells[1]}\n")
+    assert_says(refusal(table, tmp_path / "packed", columns=kseq.Columns(label="", targets="v")), "target v", repr(cells[0]))
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_told"),
+    [
+        (("12%", "5 %", "3"), True),
+        (("$5", "$6.50", "7"), True),
+        (("3 kg", "5.5 kg", "n/a"), True),
+        (("12°", "30°", "45°"), True),
+        (("1a", "2nd", "3d"), False),
+        (("0-10", "10-20", "20+"), False),
+        (("5 seasons", "4 m", "x"), False),
+    ],
+)
+def test_numbers_with_units_are_labels_and_a_line_says_so(tmp_path: Path, cells: tuple[str, ...], is_told: bool) -> None:
+    put_images(tmp_path, "0.png", "1.png", "2.png")
+    table = put_table(tmp_path, "image,v\n" + "".join(f"{number}.png,{cell}\n" for number, cell in enumerate(cells)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        dataset, _ = pack(table, columns=kseq.Columns(label="", targets="v"))
+    assert set(dataset.fields["v"].class_names) == set(cells)
+    assert len(told) == is_told
+    if is_told:
+        assert_says(str(told[0].message), "target v", repr(cells[0]), "kinds={'v': 'multi_label'}")
 
 
 @pytest.mark.parametrize("names", ["filename,class,xmin,ymin,xmax,ymax", "ImageID,LabelName,X_Min,Y_Min,X_Max,Y_Max"])

@@ -79,6 +79,17 @@ def test_images_that_no_table_names_are_counted(tmp_path: Path) -> None:
     assert [rejected.path for rejected in report.rejected] == [b"val/gone.png"]
 
 
+@pytest.mark.parametrize("table", ["", "\n", "x,y\n1,2\n", "a.png,cat\n", b"\x00" * 99, bytes(range(256)), b"PK\x03\x04" * 9])
+@pytest.mark.parametrize(("name", "head"), [("labels.csv", LABELS), ("metadata.csv", "file_name,label\n")])
+@pytest.mark.parametrize(("good", "bad"), [("train", "val"), ("val", "train")])
+def test_a_table_of_a_split_that_cannot_be_read_refuses_the_whole_by_its_name(
+    tmp_path: Path, name: str, head: str, table: Any, good: str, bad: str
+) -> None:
+    files = {"train/a.png": None, "val/a.png": None, f"{good}/{name}": f"{head}a.png,cat\n", f"{bad}/{name}": table}
+    with raises(SourceError, tmp_path / "in" / bad / name):
+        kseq.pack(write(tmp_path / "in", files), tmp_path / "out", workers=0)
+
+
 @pytest.mark.parametrize(
     ("files", "known"),
     [
@@ -86,7 +97,7 @@ def test_images_that_no_table_names_are_counted(tmp_path: Path) -> None:
         ({"train/cat/a.png": None, "train/labels.csv": LABELS, "val/cat/b.png": None, "val/labels.csv": LABELS}, "folder"),
         ({"train/a.png": None, "train/labels.csv": LABELS, "val/b.png": None}, "folder"),
         ({"train/a.png": None, "train/labels.csv": LABELS, "more/b.png": None, "more/labels.csv": LABELS}, "folder"),
-        ({"train/a.png": None, "train/labels.csv": "x,y\n1,2\n"}, "folder"),
+        ({"train/a.png": None, "train/labels.csv": "x,y\n1,2\n", "val/b.png": None, "val/labels.csv": ""}, "folder"),
         ({"train/a.png": None, "train/labels.csv": LABELS}, "csv"),
     ],
 )

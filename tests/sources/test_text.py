@@ -77,6 +77,33 @@ def test_class_names_of_yolo_are_read_in_each_encoding(tmp_path: Path, data: byt
     assert open_source(str(tmp_path), "yolo", Columns(), None, None).class_names == (name,)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["image,label\na.png,猫猫猫猫猫\n", "名,Größe\na,b\n", '{"a": "瓢虫瓢虫瓢虫"}'])
+def test_utf_16_is_told_without_its_mark(encoding: str, text: str) -> None:
+    assert decode_text(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("data", ["image,label\n猫,ā\n".encode(), b"a,\0b\n" + b"c" * 60, b"\0" * 64, b""])
+def test_bytes_that_are_no_utf_16_are_not_taken_for_it(data: bytes) -> None:
+    assert decode_text(data) == data.decode()
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "classes.txt", "coco.json"])
+def test_a_text_of_a_code_page_names_the_option_that_reads_it(tmp_path: Path, name: str) -> None:
+    lists = {"images": [{"id": 1, "file_name": "images/a.png"}], "annotations": [], "categories": [{"id": 1, "name": "käfer"}]}
+    texts = {"data.yaml": "names: [käfer]\n", "classes.txt": "käfer\n", "coco.json": json.dumps(lists, ensure_ascii=False)}
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / name).write_bytes(texts[name].encode("cp1252"))
+    source = str(tmp_path / name if name.endswith(".json") else tmp_path)
+    with raises(SourceError, tmp_path / name, "UTF-8", "text_encoding="):
+        open_source(source, None, Columns(), None, None)
+    opened = open_source(source, None, Columns(), None, None, text_encoding="cp1252")
+    assert opened.class_names == ("käfer",)
+
+
 @pytest.mark.parametrize("head", ['"a"b,label\n', '"image,label\na.jpg,x\n'])
 def test_a_csv_whose_first_line_is_broken_names_the_file(tmp_path: Path, head: str) -> None:
     (tmp_path / "t.csv").write_text(head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pyarrow.parquet
 import pytest
 
 import kseq
+from kseq.sources.named_files import NamedFiles
+from kseq_tools.main import main
 from tests.helpers.messages import assert_says, refusal
 from tests.sources.test_odd_tables import classes, pack, put_images, put_table
 
@@ -60,6 +63,32 @@ def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: P
         assert dataset.splits == {"train": 3}
 
 
+@pytest.mark.parametrize(("index", "numbers"), [("", "7 3 5"), ("Unnamed: 0.1,Unnamed: 0", "0,7 1,3 2,3"), ("#", "1 2 3")])
+@pytest.mark.parametrize(
+    ("name", "head", "cells", "names"),
+    [
+        ("t.csv", "image,cat,dog", ("1,0", "0,1", "1,0"), ["cat", "dog", "cat"]),
+        ("metadata.csv", "file_name,cat,dog", ("1,0", "0,1", "1,0"), ["cat", "dog", "cat"]),
+        ("metadata.csv", "file_name,breed", ("a", "b", "a"), ["a", "b", "a"]),
+        ("t.csv", "id,breed", ("a", "b", "a"), ["a", "b", "a"]),
+        ("t.csv", "ImageId,EncodedPixels", ("1 2", "3 4", "5 6"), ["object"] * 3),
+    ],
+)
+def test_a_column_that_numbers_the_rows_is_none_of_the_others(
+    tmp_path: Path, index: str, numbers: str, name: str, head: str, cells: tuple[str, ...], names: list[str]
+) -> None:
+    put_images(tmp_path, "0.png", "1.png", "2.png")
+    rows = (f"{number},{row}.png,{cell}\n" for row, (number, cell) in enumerate(zip(numbers.split(), cells, strict=True)))
+    table = put_table(tmp_path, f"{index},{head}\n{''.join(rows)}", name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dataset, _ = pack(tmp_path if name.startswith("metadata") else table)
+    field = dataset.fields["label" if "label" in dataset.fields else "labels"]
+    known = field.class_names or dataset.class_names
+    assert [dataset.source(row) for row in range(3)] == ["0.png", "1.png", "2.png"]
+    assert [known[int(np.ravel(sample[field.name])[0])] for sample in dataset] == names
+
+
 @pytest.mark.parametrize(
     ("head", "rows", "parts"),
     [
@@ -80,6 +109,29 @@ def test_a_table_without_a_label_names_the_options_for_its_columns(
     assert_says(refusal(numbered_table(tmp_path, head, *rows), tmp_path / "packed"), *parts)
 
 
+@pytest.mark.parametrize(
+    ("head", "rows", "fields"),
+    [
+        ("image,MEL,NV", ("1,0.5", "0,-1"), {"mel", "nv"}),
+        ("image,Age (years),2nd,2Nd", ("1,2.5,3", "4,2,1"), {"age_years", "target_2", "target_3"}),
+        ("image,Größe,age=cm", ("1.5,2", "2,3"), {"gr_e", "age_cm"}),
+        ("image,dx,age", ("nv,33", "mel,44", "nv,2"), {"label"}),
+        ("image,Labels,x", ("['a'],1", "a|b,2"), {"tags"}),
+        ("image,Caption", ("a cat", "a dog"), {"text"}),
+    ],
+)
+def test_the_options_that_a_refusal_names_pack_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], head: str, rows: tuple[str, ...], fields: set[str]
+) -> None:
+    call = ["pack", str(numbered_table(tmp_path, head, *rows)), str(tmp_path / "packed"), "--workers", "0"]
+    assert main(call) == 1
+    named = re.search(r"; ((?:--\S+ .+?)) packs", capsys.readouterr().err.replace("\n", " "))
+    assert named is not None
+    assert main([*call, *shlex.split(named[1])]) == 0
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        assert set(dataset.fields) == {"image", *fields}
+
+
 @pytest.mark.parametrize("head", ["Dateiname,Klasse", "id_code,diagnosis", "image_id,breed"])
 @pytest.mark.parametrize("has_suffix", [False, True])
 def test_images_and_a_lone_label_are_found_under_any_name_and_told(tmp_path: Path, head: str, has_suffix: bool) -> None:
@@ -91,13 +143,22 @@ def test_images_and_a_lone_label_are_found_under_any_name_and_told(tmp_path: Pat
     assert classes(dataset) == {"train/x1.png": "b", "train/x2.png": "a", "train/x3.png": "b"}
     image, label = head.split(",")
     assert_says(str(told[0].message), table, repr(image), "image=")
-    assert_says(str(told[1].message), table, repr(label), f"targets={{'{label}': '{label}'}}")
+    assert_says(str(told[1].message), table, repr(label), f"targets=[{label!r}]")
 
 
 def test_a_column_that_names_images_which_are_gone_is_named_with_what_is_missing(tmp_path: Path) -> None:
     put_images(tmp_path / "elsewhere/x", "1.png")
     table = put_table(tmp_path, "image_id,label\nx/1,a\n")
     assert_says(refusal(table, tmp_path / "packed"), "x/1", f"root='{tmp_path / 'elsewhere'}'")
+
+
+def test_of_very_many_columns_a_few_are_looked_for_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    is_there = NamedFiles.is_there
+    monkeypatch.setattr(NamedFiles, "is_there", lambda self, cell, **how: asked.append(cell) or is_there(self, cell, **how))
+    table = put_table(tmp_path, f"{','.join(f'g{number}' for number in range(5000))}\n{','.join(['0.5'] * 5000)}\n")
+    assert_says(refusal(table, tmp_path / "packed"), "image", "g0")
+    assert 0 < len(asked) <= 1000
 
 
 def test_columns_of_boxes_that_are_empty_make_no_boxes_of_labels(tmp_path: Path) -> None:

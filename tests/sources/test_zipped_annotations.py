@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,47 @@ def test_a_zip_of_annotations_gives_what_its_folder_gives(tmp_path: Path, write:
     )
     assert report.splits == expected_report.splits
     assert [("cat", BOX)] in found.values()
+
+
+def write_yolo(root: Path) -> None:
+    write_image(root / "train" / "images" / "0.jpg")
+    (root / "train" / "labels").mkdir()
+    (root / "train" / "labels" / "0.txt").write_text("0 0.3 0.4 0.4 0.4\n")
+    (root / "data.yaml").write_text("train: train/images\nnames: [cat]\n")
+
+
+@pytest.mark.parametrize("form", ["tar", "gztar"])
+@pytest.mark.parametrize("top", ["", "export"])
+@pytest.mark.parametrize("write", [write_voc, write_cvat, write_coco2017, write_yolo])
+def test_a_tar_of_annotations_gives_what_its_folder_gives(tmp_path: Path, write: Any, top: str, form: str) -> None:
+    write(tmp_path / "in" / top)
+    source = Path(shutil.make_archive(str(tmp_path / "in"), form, tmp_path / "in"))
+    report, found = pack(source)
+    expected_report, expected = pack(tmp_path / "in" / top, overwrite=True)
+    assert sorted((Path(name).name, str(boxes)) for name, boxes in found.items()) == sorted(
+        (Path(name).name, str(boxes)) for name, boxes in expected.items()
+    )
+    assert (report.splits, report.class_names) == (expected_report.splits, expected_report.class_names)
+    assert len(report.notes) - len(expected_report.notes) == (form == "gztar")
+    # What is resumed is that of the archive, wherever it was unpacked to.
+    assert kseq.pack(source, tmp_path / "again", workers=0).num_samples == report.num_samples
+    assert kseq.pack(source, tmp_path / "again", workers=0, resume=True).num_samples == report.num_samples
+
+
+def test_a_tar_of_annotations_that_is_cut_off_is_refused_and_a_tar_of_samples_stays_one(tmp_path: Path) -> None:
+    write_yolo(tmp_path / "in")
+    source = Path(shutil.make_archive(str(tmp_path / "in"), "tar", tmp_path / "in"))
+    with tarfile.open(source) as tar:
+        last = max(member.offset_data for member in tar)
+    source.write_bytes(source.read_bytes()[: last + 4])
+    with raises(SourceError, source):
+        pack(source)
+    for folder in ("cat", "dog"):
+        write_image(tmp_path / "samples" / folder / "0.jpg")
+        (tmp_path / "samples" / folder / "0.json").write_text("{}")
+    (tmp_path / "samples" / "README.txt").write_text("x")
+    samples = shutil.make_archive(str(tmp_path / "samples"), "tar", tmp_path / "samples")
+    assert kseq.pack(samples, tmp_path / "out", workers=0).class_names == ("cat", "dog")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -49,9 +49,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--target",
         dest="targets",
-        metavar="NAME=COLUMN[:KIND]",
+        metavar="[NAME=]COLUMN[:KIND]",
         action="append",
-        type=_pair,
         help="column of numbers, vectors as [1, 0.5], or labels as a|b: the field NAME; KIND is number, vector, labels, text, "
         "map and so on",
     )
@@ -270,13 +269,15 @@ def make_columns(arguments: argparse.Namespace) -> kseq.Columns:
     return kseq.Columns(**{**names, "image": image, "mask": mask, "split": arguments.split_column})
 
 
-def _targets(pairs: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _targets(texts: Sequence[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Pairs of field name and column, and of field name and kind, from columns that may have a kind behind a colon."""
     targets, kinds = [], []
-    for name, column in pairs:
-        head, _, word = column.rpartition(":")
+    for text in texts:
+        head, _, word = text.rpartition(":")
         kind = _KIND_WORDS.get(word, word if word in kseq.TARGET_KINDS else None) if head else None
-        targets.append((name, column if kind is None else head))
+        # A column alone gives its field a name.
+        ((name, column),) = kseq.Columns(targets=[_named_column(text if kind is None else head)]).targets
+        targets.append((name, column))
         kinds += [] if kind is None else [(name, kind)]
     return targets, kinds
 

@@ -1,9 +1,11 @@
-"""A zip of something else than class folders, opened as the folder that it was made of.
+"""A zip or a tar of something else than class folders or samples, opened as the folder that it was made of.
 
-All formats are recognised and opened by the names and sizes of files, and by the bytes of some. So the zip is outlined in a
+All formats are recognised and opened by the names and sizes of files, and by the bytes of some. So the archive is outlined in a
 folder of this machine: files called like images are empty, of the size that they have, and take no space; all others are
-unpacked. Images are read in the zip. The rules:
+unpacked. Images are read in the archive. The rules:
 
+- A tar is one where most of its annotations are none of samples of WebDataset, see `tar_members`; a compressed one is
+  unpacked first.
 - A zip without tables, texts of annotations or other such files is no outline, and neither is one of more members than are
   looked at. It is a zip of class folders then, or of YOLO, which are read in place.
 - A lone folder at the top is entered where nothing is recognised around it.
@@ -20,11 +22,13 @@ from dataclasses import replace
 
 from kseq.errors import KseqError, SourceError, WriteError, one_line, renaming
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.archive_members import is_tar, read_member
 from kseq.sources.base import FileSource, Source
+from kseq.sources.tar_members import read_tar_tree, tells_annotations
 from kseq.sources.zip_archive import read_zip_tree
-from kseq.sources.zip_members import ZIP_ERRORS, open_zip, read_zip_member
+from kseq.sources.zip_members import ZIP_ERRORS, open_zip
 
-__all__ = ["ZipOutline"]
+__all__ = ["ArchiveOutline"]
 
 # What annotations and tables end in.
 _ANNOTATIONS = (
@@ -45,15 +49,16 @@ _ANNOTATIONS = (
 _MOST_MEMBERS = 500_000
 
 
-class ZipOutline:
-    """The files of a zip, outlined in a folder of this machine.
+class ArchiveOutline:
+    """The files of a zip or a tar, outlined in a folder of this machine.
 
     Args:
-        path: The zip.
+        path: The archive.
         folder: An empty folder of this machine.
+        unpacked: The archive itself, or the tar that a compressed one was unpacked to.
 
     Attributes:
-        tops: The folders that may stand for the zip: the whole, and a lone folder in it.
+        tops: The folders that may stand for the archive: the whole, and a lone folder in it.
         notes: What a user should know.
 
     Raises:
@@ -61,12 +66,12 @@ class ZipOutline:
         WriteError: If the disk of this machine refuses.
     """
 
-    def __init__(self, path: str, folder: str) -> None:
-        self._zip = path
+    def __init__(self, path: str, folder: str, unpacked: str) -> None:
+        self._archive, self._unpacked = path, unpacked
         # A name that no path in a message has by chance.
-        self._folder = os.path.join(folder, "zip")
+        self._folder = os.path.join(folder, "archive")
         os.mkdir(self._folder)
-        tree, misplaced = read_zip_tree(path)
+        tree, misplaced = read_tar_tree(unpacked) if is_tar(path) else read_zip_tree(path)
         entries = list(tree.files(tree.top))
         self.notes: list[str] = []
         if misplaced:
@@ -74,8 +79,8 @@ class ZipOutline:
             self.notes.append(
                 f"{path}: {len(misplaced):,} members are left out (first: {os.fsdecode(first.path)}: {first.rejection})"
             )
-        unpacked = [entry for entry in entries if not entry.name.lower().endswith(IMAGE_SUFFIXES)]
-        num_bytes, free = sum(entry.num_bytes for entry in unpacked), shutil.disk_usage(folder).free
+        others = [entry for entry in entries if not entry.name.lower().endswith(IMAGE_SUFFIXES)]
+        num_bytes, free = sum(entry.num_bytes for entry in others), shutil.disk_usage(folder).free
         if num_bytes > free:
             raise WriteError(
                 f"{folder}: the files to be unpacked have {num_bytes:,} bytes, the disk has {free:,} free: make room, "
@@ -89,8 +94,10 @@ class ZipOutline:
         self.tops = [self._folder, *self._lone_folder()]
 
     @staticmethod
-    def may_outline(path: str) -> bool:
-        """Whether a zip holds annotations or tables, and not too many members."""
+    def may_outline(path: str, unpacked: str) -> bool:
+        """Whether an archive holds annotations or tables, and not too many members."""
+        if is_tar(path):
+            return tells_annotations(unpacked, _MOST_MEMBERS)
         try:
             members = open_zip(path).members
         except ZIP_ERRORS:
@@ -102,9 +109,9 @@ class ZipOutline:
 
     def _read(self, name: str) -> bytes:
         try:
-            return read_zip_member(self._zip, name)
+            return read_member(self._unpacked, name)
         except KseqError as error:
-            raise SourceError(f"{self._zip}: {name} {error}") from error
+            raise SourceError(f"{self._archive}: {name} {error}") from error
 
     def _write(self, name: str, data: bytes, num_bytes: int) -> None:
         file = os.path.join(self._folder, *name.split("/"))
@@ -114,7 +121,7 @@ class ZipOutline:
                 opened.write(data)
                 opened.truncate(max(num_bytes, len(data)))
         except (OSError, ValueError) as error:
-            raise WriteError(f"{self._zip}: {name} cannot be noted in {file}: {one_line(error)}") from error
+            raise WriteError(f"{self._archive}: {name} cannot be noted in {file}: {one_line(error)}") from error
 
     def _lone_folder(self) -> Iterator[str]:
         with os.scandir(self._folder) as entries:
@@ -123,16 +130,17 @@ class ZipOutline:
             yield folders[0]
 
     def adopt(self, source: Source) -> Source:
-        """The source that was opened here, with its image files in the zip."""
+        """The source that was opened here, with its image files in the archive."""
         notes = (*(self._named(note) for note in source.notes), *self.notes)
         if not isinstance(source, FileSource) or not os.path.abspath(source.root).startswith(self._folder):
             return replace(source, notes=notes)
         inner = os.path.relpath(source.root, self._folder).replace(os.sep, "/")
-        return replace(source, root="" if inner == "." else inner, archive=self._zip, notes=notes)
+        inner = "" if inner == "." else inner
+        return replace(source, root=inner, archive=self._unpacked, archive_file=self._archive, notes=notes)
 
     def _named(self, text: str) -> str:
-        return text.replace(self._folder + os.sep, f"{self._zip}: ").replace(self._folder, self._zip)
+        return text.replace(self._folder + os.sep, f"{self._archive}: ").replace(self._folder, self._archive)
 
-    def naming_zip(self) -> AbstractContextManager[None]:
-        """Let messages of a block name the zip in place of the outline."""
+    def naming_archive(self) -> AbstractContextManager[None]:
+        """Let messages of a block name the archive in place of the outline."""
         return renaming(self._named)
