@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ class TableSource(FileSource):
         cells = told.read(table, list(dict.fromkeys([*used, *unused])), faults)
         notes = [f"{path}: {note}" for name in unused if (note := describe_unused_split(name, cells[name])) is not None]
         if os.path.isdir(path):
-            notes += describe_unnamed(root, cells[image_columns(columns)[0]])
+            notes += describe_unnamed(root, chain.from_iterable(cells[name] for name in pixel_columns(columns)))
         if box_rows is not None:
             source = cls._of_boxes(path, root, files, box_rows, columns, cells, faults, class_names)
             return replace(source, storage_options=storage_options, notes=tuple(notes))

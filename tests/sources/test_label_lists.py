@@ -155,7 +155,8 @@ def test_two_paths_on_a_line_are_an_image_and_its_mask(tmp_path: Path) -> None:
     for number, name in enumerate("ac"):
         Image.fromarray(np.full((100, 100), number + 1, np.uint8)).save(root / "masks" / f"{name}.png")
     report = kseq.pack(root, tmp_path / "out", workers=0)
-    assert_says(" ".join(report.notes), "masks and splits", "train.txt", "val.txt")
+    (told,) = report.notes
+    assert_says(told, "masks and splits", "train.txt", "val.txt")
     assert [rejected.path for rejected in report.rejected] == [b"photos/b.png"]
     with kseq.ShardDataset(tmp_path / "out") as dataset:
         assert dataset.splits == {"train": 1, "val": 1}
