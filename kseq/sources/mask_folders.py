@@ -172,18 +172,18 @@ def _notes(path: str, columns: Columns, pairing: Pairing) -> Iterator[str]:
             f"{path}: {_first(bare, 'image has no mask', 'images have no mask')}: give each one, all 0 where there is nothing, "
             f"or pack them apart with {spelled('columns.label', '')}"
         )
-    other = "a table with the columns image and mask says which"
-    for paths, one, several in (
-        (pairing.strays, "mask has no image of its name", "masks have no image of their name"),
+    for paths, one, several, why in (
+        (pairing.strays, "mask has no image of its name", "masks have no image of their name", ""),
         (
             pairing.unused,
-            f"mask is not used: its image has another ({other})",
-            f"masks are not used: their images have others ({other})",
+            "mask is not used",
+            "masks are not used",
+            ": an image has one, and a table with the columns image and mask may name others",
         ),
-        (pairing.maps, "file in a folder of maps is not used", "files in folders of maps are not used"),
+        (pairing.maps, "file in a folder of maps is not used", "files in folders of maps are not used", ""),
     ):
         if paths:
-            yield f"{path}: {_first(paths, one, several)}"
+            yield f"{path}: {_first(paths, one, several)}{why}"
 
 
 def _first(paths: Sequence[str], one: str, several: str) -> str:
