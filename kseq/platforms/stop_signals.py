@@ -121,10 +121,10 @@ class _Handler:
         with self._sending:
             # From here on no signal is sent again.
             self._place = None
-        if is_last and (self._raised or self._pending):
+        if is_last:
             # While Python ends, it gives signals back to the system, which would end the program with another exit code.
             atexit.register(self._ignore)
-        elif not is_last:
+        else:
             self._restore()
         return self._pending if self._raised is None else self._raised
 

@@ -21,7 +21,7 @@ def peak_kib() -> int:
 
 
 def resident_kib() -> tuple[int, int]:
-    """What this program has in memory now, in KiB: its own, and of files that are mapped; (0, 0) if the system does not tell."""
+    """What this program has in memory now, in KiB: its own, and of files that are mapped; (0, 0) if nothing tells."""
     status = Path("/proc/self/status")
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.exists() else {}
     own, of_files, shared = (int(lines.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssFile", "RssShmem"))

@@ -372,7 +372,7 @@ def test_a_dataset_on_the_hub_is_read_as_any_store(numbered: Path, options: Opti
     pytest.importorskip("huggingface_hub", reason="hf:// needs huggingface_hub")
     url, token = "hf://datasets/somebody/flowers", "hf_T0kenT0kenT0ken"
     with serving(hub_backend(numbered, "somebody/flowers")) as hub:
-        reaching = {"storage_options": {"endpoint": hub.url, "token": token, "deadline": 2}}
+        reaching = {"storage_options": {"endpoint": hub.url, "token": token, "deadline": 60}}
         remote = kseq.ShardDataset(url, **options, **reaching)
         assert same(remote.read(range(100))["image"], kseq.ShardDataset(numbered).read(range(100))["image"])
         hub.harm = always("403")

@@ -352,3 +352,22 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, mod
     with pytest.raises(ArgumentError) as caught:
         RemoteFiles("s3://bucket/flowers")
     assert_says(str(caught.value), "s3://bucket/flowers", module, "kseq[remote]")
+
+
+@pytest.mark.slow
+def test_what_a_library_loads_before_its_first_request_is_no_time_of_the_store(
+    web: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = pytest.importorskip("fsspec.implementations.http")
+    begin, begun = http.HTTPFileSystem.set_session, []
+
+    async def begin_slowly(system: Any) -> Any:
+        if not begun:
+            begun.append(system)
+            # It computes, and waits for nothing.
+            time.sleep(2.5)
+        return await begin(system)
+
+    monkeypatch.setattr(http.HTTPFileSystem, "set_session", begin_slowly)
+    assert files_of(web, deadline=2).read("a.h5", 0, 10) == DATA[:10]
+    assert begun

@@ -14,8 +14,8 @@ from tests.helpers.processes import RunPython
 pytest.importorskip("uvicorn", reason="the page of `kseq view` needs the extra `view`")
 
 # Looks at everything as ten tabs do, and prints after each look the most memory that the process ever had, in MiB, and what it
-# has then of its own and of files. Measuring a million images takes minutes, so their measures are made up; that they are looked
-# for is tested elsewhere.
+# has then of its own and of files. Measuring a million images takes minutes, so their measures are made up; that they are
+# looked for is tested elsewhere.
 _LOOK = """
 import sys
 import numpy as np
