@@ -133,7 +133,7 @@ class _ParquetFile:
         )
         file = open(path, "wb")  # noqa: SIM115  # see close
         small = [column.name for column in columns if not column.is_large]
-        # Before the file, so that it is freed before: it writes to the file then, if an interrupt has kept it from being closed.
+        # Before the file, so that it is freed before: it writes there then, if an interrupt has kept it from being closed.
         self._writer = pyarrow.parquet.ParquetWriter(
             file, self._schema, compression="none", use_dictionary=small, write_statistics=small
         )

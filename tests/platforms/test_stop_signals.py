@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kseq
 from kseq.platforms import interrupts, stop_signals
 from kseq.platforms.stop_signals import CTRL_C, stopping_once
 
@@ -212,3 +214,17 @@ def test_in_another_thread_it_does_nothing() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.default_int_handler]
+
+
+def test_ctrl_c_while_a_name_is_loaded_is_no_error_of_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "interrupted_library.py").write_text(
+        "import signal\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    raise ImportError('cannot be loaded') from None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(kseq._HOMES, "Interrupted", "interrupted_library")
+    with pytest.raises(KeyboardInterrupt):
+        kseq.Interrupted  # noqa: B018  # it is loaded
