@@ -231,7 +231,10 @@ def __getattr__(name: str) -> Any:
     """Load a public name."""
     if name not in _HOMES:
         raise AttributeError(f"module 'kseq' has no attribute {name!r}")
-    with _loading:
+    from kseq.platforms.stop_signals import stopping_once
+
+    # numpy makes an ImportError of Ctrl-C, and Python itself may forget it here, or wait for ever for its lock of a module.
+    with _loading, stopping_once():
         found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
     return found
 

@@ -99,13 +99,13 @@ def test_ctrl_c_while_a_block_waits_for_a_task_ends_it_in_a_moment(monkeypatch: 
     pool = ThreadPool(1)
     with pytest.raises(KeyboardInterrupt), pool:
         # Started by another thread: what starts one waits too.
-        starter = _thread.start_new_thread(lambda: futures.append(pool.submit(released.wait, 30)), ())
+        starter = _thread.start_new_thread(lambda: futures.append(pool.submit(released.wait, 300)), ())
         assert starter
         futures: list[Any] = []
         while not futures:
             time.sleep(0.001)
         futures[0].result()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 100
     released.set()
 
 

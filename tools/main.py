@@ -8,14 +8,13 @@ import importlib
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import kseq
 from kseq.arguments import SPELLING
-from kseq.platforms.interrupts import unhidden
+from kseq.platforms.stop_signals import CTRL_C, stopping_once
 
 from .console.json_output import error_as_json
 from .console.next_step import next_step
@@ -59,6 +58,9 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM came. Everything stops and is cleared away as after Ctrl-C."""
 
 
+_STOPS = {**CTRL_C, signal.SIGTERM: _Terminated}
+
+
 def make_parser(names: Sequence[str] = COMMANDS) -> Parser:
     """The parser of the whole command, or of some subcommands alone."""
     parser = Parser(
@@ -76,24 +78,23 @@ def make_parser(names: Sequence[str] = COMMANDS) -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+
+    Without `argv`, it runs the words that the program was started with, and the program is to end then.
+    """
     words = sys.argv[1:] if argv is None else list(argv)
-    is_one = bool(words) and words[0] in COMMANDS and words[0] not in _OF_ALL
-    parser = make_parser(words[:1] if is_one else COMMANDS)
-    if not words:
-        parser.error("a command is missing")
-    if words[0].startswith("-") and parser.knows_no(words[0]):
-        parser.refuse_words(words[:1], ())
-    arguments, unknown = parser.parse_known_args(words)
-    if unknown:
-        subcommands(parser)[arguments.command].refuse_words(unknown, subcommands(make_parser()).items())
+    arguments = argparse.Namespace(command=None)
     try:
-        with unhidden(), _sigterm_raises(), _options_in_messages(arguments.command), _warnings_in_lines():
-            code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        with stopping_once(_STOPS, is_last=argv is None):
+            _parse(words, arguments)
+            with _options_in_messages(arguments.command), _warnings_in_lines():
+                code: int = arguments.run(arguments)
+            sys.stdout.flush()
     except kseq.KseqError as error:
-        return _failed(arguments, error, printable(f"{error}{next_step(error, arguments)}"))
+        return _failed(arguments, error, _line_of(error, arguments))
     except KeyboardInterrupt as stop:
+        if isinstance(stop.__cause__, kseq.KseqError):
+            print(f"kseq: {_line_of(stop.__cause__, arguments)}", file=sys.stderr)
         is_ours = isinstance(stop, _Terminated)
         text = ": ".join(["terminated" if is_ours else "interrupted", *map(str, stop.args)])
         return _failed(arguments, stop, text, EXIT_TERMINATED if is_ours else EXIT_INTERRUPTED)
@@ -110,6 +111,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return code
+
+
+def _parse(words: list[str], arguments: argparse.Namespace) -> None:
+    """Parse the words of the command into `arguments`; ends the program if they are wrong."""
+    is_one = bool(words) and words[0] in COMMANDS and words[0] not in _OF_ALL
+    parser = make_parser(words[:1] if is_one else COMMANDS)
+    if not words:
+        parser.error("a command is missing")
+    if words[0].startswith("-") and parser.knows_no(words[0]):
+        parser.refuse_words(words[:1], ())
+    _, unknown = parser.parse_known_args(words, arguments)
+    if unknown:
+        subcommands(parser)[arguments.command].refuse_words(unknown, subcommands(make_parser()).items())
+
+
+def _line_of(error: kseq.KseqError, arguments: argparse.Namespace) -> str:
+    return printable(f"{error}{next_step(error, arguments)}")
 
 
 def _failed(arguments: argparse.Namespace, error: BaseException, message: str, exit_code: int = EXIT_FAILED) -> int:
@@ -143,20 +161,3 @@ def _warnings_in_lines() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"kseq: {printable(str(message))}", file=sys.stderr)
         yield
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, unless the process was started with another handler of it, or ignores it."""
-    is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if is_ours:
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated

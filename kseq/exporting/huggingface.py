@@ -131,11 +131,13 @@ class _ParquetFile:
             [(column.name, column.feature.arrow_type) for column in columns],
             metadata,
         )
-        self._file = open(path, "wb")  # noqa: SIM115  # see close
+        file = open(path, "wb")  # noqa: SIM115  # see close
         small = [column.name for column in columns if not column.is_large]
+        # Before the file, so that it is freed before: it writes there then, if an interrupt has kept it from being closed.
         self._writer = pyarrow.parquet.ParquetWriter(
-            self._file, self._schema, compression="none", use_dictionary=small, write_statistics=small
+            file, self._schema, compression="none", use_dictionary=small, write_statistics=small
         )
+        self._file = file
         self._cells: list[list[Any]] = [[] for _ in columns]
         self._num_bytes = 0
 
@@ -160,7 +162,7 @@ class _ParquetFile:
 
     def close(self) -> None:
         with self._file:
-            if self._cells[0]:
-                self._write_group()
-            self._writer.close()
+            with self._writer:
+                if self._cells[0]:
+                    self._write_group()
             close_durably(self._file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import get_context
 from typing import Any
 
@@ -19,6 +19,7 @@ from kseq.packing.progress import PROGRESS_INTERVAL, Progress
 from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, cause_of_death
 from kseq.processes import ProcessDiedError, ProcessPool
 from kseq.storage.atomic import remove_half_written
+from kseq.threads import INTERRUPTED_SECONDS, ThreadPool
 
 __all__ = ["build_in_processes"]
 
@@ -61,13 +62,20 @@ def build_in_processes(
                     progress.add(task.images.num_images)
                     built(task.number, result)
             progress.show(sum(builder.num_done for builder in builders))
-    except BaseException:
+    except BaseException as error:
         for builder in builders:
             builder.stop()
+        # Who interrupts does not wait for one that hangs; what it has written of a shard is removed with the rest.
+        _close(builders, None if isinstance(error, Exception) else INTERRUPTED_SECONDS)
         raise
-    finally:
-        with ThreadPoolExecutor(len(builders)) as threads:
-            list(threads.map(_Builder.close, builders))
+    _close(builders)
+
+
+def _close(builders: list[_Builder], patience: float | None = None) -> None:
+    """End the processes when they have stopped; those that are at work after so many seconds at once."""
+    with ThreadPool(len(builders)) as threads:
+        for ended in [threads.submit(builder.close, patience) for builder in builders]:
+            ended.result()
 
 
 def _assign(waiting: deque[tuple[ShardTask, int]], builders: Iterable[_Builder]) -> bool:
@@ -142,9 +150,9 @@ class _Builder:
         """Ask the process to stop after the image that it encodes."""
         self._shared[1] = 1
 
-    def close(self) -> None:
-        """End the process when it has stopped."""
-        self._worker.shutdown(cancel_futures=True)
+    def close(self, patience: float | None) -> None:
+        """End the process when it has stopped, or after so many seconds."""
+        self._worker.shutdown(cancel_futures=True, patience=patience)
 
 
 # In a worker process: the array that it shares with its builder.

@@ -6,7 +6,8 @@ No other module asks which system it is. A call that is missing is noticed by it
   names that a file can have.
 - `forks`: what is called when this process forks.
 - `processes`: cores, signals, priorities, and when a process began.
-- `interrupts`: Ctrl-C, as threads notice it that are not the main one.
+- `interrupts`: Ctrl-C, as threads notice it that are not the main one, and where Python hides it behind another error.
+- `stop_signals`: Ctrl-C, and what else asks to stop, as one exception at a moment at which it leaves nothing half done.
 - `maps`: files mapped into memory, at addresses of one's own choice.
 - `bus_errors`: says why, when the process ends since a page of a map cannot be read.
 - `libtiff_messages`: what the decoder of TIFFs says, kept in place of printed, where the loader lets it be reached.

@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from kseq.platforms.forks import at_fork
 
@@ -92,8 +93,12 @@ def check() -> None:
     Not where the program has a handler of its own, which may want something else.
     """
     before = getattr(_thread, "count_before", None)
-    if before is not None and count() > before and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if before is not None and count() > before and _raises(signal.getsignal(signal.SIGINT)):
         raise KeyboardInterrupt
+
+
+def _raises(handler: Any) -> bool:
+    return handler is signal.default_int_handler or getattr(handler, "raises_interrupts", False)
 
 
 # What the two kinds of locks say that are given back by who does not hold them.

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from kseq.errors import DatasetExistsError, KseqError, WriteError
 from kseq.platforms.files import flush, remove, remove_unless_in_use, rename, replace
+from kseq.platforms.stop_signals import stopping_once
 from kseq.storage.layout import TEMPORARY_PREFIX
 
 __all__ = [
@@ -89,18 +90,20 @@ def publishing_folder(path: str) -> Iterator[str]:
     temporary = spare_name(path)
     if os.path.lexists(path):
         raise DatasetExistsError(f"{path}: exists already, expected is a folder to make, such as {os.path.join(path, 'NAME')}")
-    try:
-        os.makedirs(temporary)
-        yield temporary
-        flush(temporary)
-        rename(temporary, os.path.join(parent, name))
-        flush(parent)
-    except KseqError:
-        raise
-    except OSError as error:
-        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    # Who presses Ctrl-C twice would else leave the folder.
+    with stopping_once():
+        try:
+            os.makedirs(temporary)
+            yield temporary
+            flush(temporary)
+            rename(temporary, os.path.join(parent, name))
+            flush(parent)
+        except KseqError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:

@@ -14,6 +14,7 @@ from kseq.errors import LockedError, WriteError
 from kseq.platforms.files import lock_file, read_at
 from kseq.platforms.forks import at_fork
 from kseq.platforms.processes import boot_id, pid_namespace, process_start
+from kseq.platforms.stop_signals import stopping_once
 from kseq.storage.layout import LOCK_NAME
 
 __all__ = ["locked"]
@@ -66,16 +67,18 @@ def locked(folder: str) -> Iterator[None]:
     """
     path = os.path.join(folder, LOCK_NAME)
     this = _this_process()
-    try:
-        descriptor = _take(path, this)
-    except LockedError:
-        raise
-    except OSError as error:
-        raise WriteError(f"{folder}: cannot be locked: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        _release(path, descriptor, this)
+    # Who presses Ctrl-C twice would else keep the lock, or what the block is about to remove.
+    with stopping_once():
+        try:
+            descriptor = _take(path, this)
+        except LockedError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{folder}: cannot be locked: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            _release(path, descriptor, this)
 
 
 @dataclass(frozen=True)

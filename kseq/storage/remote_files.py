@@ -61,8 +61,8 @@ class RemoteFiles:
         self.storage_options = check_storage_options(storage_options)
         self._redactor = Redactor(url, self.storage_options)
         self.url = self._redactor.url
-        self._retries = Retries(float(self.storage_options.get("deadline", DEADLINE)), self._redactor)
         self._system = RemoteSystem(url, self.storage_options, self._redactor)
+        self._retries = Retries(float(self.storage_options.get("deadline", DEADLINE)), self._redactor, self._system.prepare)
         self._download = Download(self._system, self._retries, self._read)
 
     def __getstate__(self) -> dict[str, Any]:

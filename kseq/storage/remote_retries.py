@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from kseq.errors import DatasetNotFoundError, KseqError, ReadError
@@ -51,11 +52,13 @@ class Retries:
     Args:
         deadline: So many seconds a call may take in all; one that moves many bytes takes longer.
         redactor: Gives the URL of a file for messages, and takes credentials out of them.
+        prepare: Called before the time of a call begins, for what is loaded once.
     """
 
-    def __init__(self, deadline: float, redactor: Redactor) -> None:
+    def __init__(self, deadline: float, redactor: Redactor, prepare: Callable[[], None]) -> None:
         self._deadline = deadline
         self._redactor = redactor
+        self._prepare = prepare
 
     def call(self, name: str, failed: str, call: Callable[[float], Any], num_bytes: int, error: type[KseqError]) -> Any:
         """Call until it works, until it fails for good, or until the deadline.
@@ -72,6 +75,7 @@ class Retries:
             RefusedError: If the store refuses, and `error` is ReadError.
             KseqError: What `error` says, in all other cases.
         """
+        self._prepare_once()
         extra = num_bytes / _LEAST_RATE
         began, pause, number = time.monotonic(), _FIRST_PAUSE, 0
         last = began + self._deadline + extra
@@ -102,6 +106,7 @@ class Retries:
 
         The arguments and what it raises else are those of `call`; what is called gets the seconds that it may stand still.
         """
+        self._prepare_once()
         try:
             call(self._deadline * _SHARE_OF_A_TRY)
             return True
@@ -115,6 +120,11 @@ class Retries:
             raise self._error(name, failed, kind, met, 1, 0, error)
         time.sleep(_RANDOM.uniform(0, _FIRST_PAUSE))
         return False
+
+    def _prepare_once(self) -> None:
+        # The call itself meets what fails here, and says so.
+        with suppress(Exception):
+            self._prepare()
 
     def _error(
         self, name: str, failed: str, kind: str, cause: BaseException, tries: int, waited: float, error: type[KseqError]

@@ -14,6 +14,7 @@ from typing import Any
 
 from kseq.arguments import is_url
 from kseq.errors import DatasetNotFoundError, KseqError, WriteError
+from kseq.platforms.stop_signals import stopping_once
 from kseq.storage.checksums import Digest
 from kseq.storage.lock import locked
 from kseq.storage.places import FolderPlace, Place
@@ -47,15 +48,19 @@ def spool_folder() -> Iterator[str]:
     """
     parent = tempfile.gettempdir()
     _remove_left(parent)
-    try:
-        folder = tempfile.mkdtemp(prefix=_SPOOL_PREFIX)
-    except OSError as error:
-        raise WriteError(f"{parent}: no temporary folder can be made there: {error.strerror} (TMPDIR says where)") from error
-    try:
-        with locked(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    # Who presses Ctrl-C twice would else leave the folder.
+    with stopping_once():
+        try:
+            folder = tempfile.mkdtemp(prefix=_SPOOL_PREFIX)
+        except OSError as error:
+            raise WriteError(
+                f"{parent}: no temporary folder can be made there: {error.strerror} (TMPDIR says where)"
+            ) from error
+        try:
+            with locked(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_left(parent: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +279,21 @@ def test_a_row_group_is_written_as_soon_as_it_is_full(
 )
 def test_yaml_is_read_as_it_was_written(value: Any) -> None:
     assert yaml.safe_load("\n".join(yaml_lines(value))) == value
+
+
+@pytest.mark.parametrize("where", ["_write_group", "close"])
+def test_an_interrupt_while_a_file_is_closed_prints_nothing(
+    numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    printed: list[object] = []
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: printed.append(unraisable.exc_value))
+    monkeypatch.setattr(huggingface._ParquetFile, where, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kseq.export(numbered, tmp_path / "out", format="huggingface")
+    gc.collect()
+    assert printed == []
+    assert list(tmp_path.iterdir()) == []

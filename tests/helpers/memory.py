@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-__all__ = ["peak_kib"]
+__all__ = ["peak_kib", "resident_kib"]
 
 
 def peak_kib() -> int:
@@ -18,3 +18,11 @@ def peak_kib() -> int:
     if status.exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def resident_kib() -> tuple[int, int]:
+    """What this program has in memory now, in KiB: its own, and of files that are mapped; (0, 0) if nothing tells."""
+    status = Path("/proc/self/status")
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.exists() else {}
+    own, of_files, shared = (int(lines.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssFile", "RssShmem"))
+    return own + shared, of_files

@@ -16,5 +16,5 @@ LEAN = "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'pandas', 's
 
 def kseq_command(*arguments: object) -> list[str | bytes]:
     """The words that run the `kseq` command with these arguments; paths may be bytes."""
-    code = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from kseq_tools.main import main; sys.exit(main())"
     return [sys.executable, "-c", code, *(word if isinstance(word, bytes) else str(word) for word in arguments)]

@@ -183,10 +183,16 @@ def test_resume_from_another_source_is_refused(source: Path, unkilled: dict[str,
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 4])
+def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(
+    source: Path, unkilled: dict[str, bytes], tmp_path: Path, times: int
+) -> None:
     process = start(source, tmp_path / "packed")
     wait_for_shards(process, tmp_path / "packed", 1)
-    os.killpg(process.pid, signal.SIGINT)
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        # In what the first one clears away; the process that has ended waits for who started it.
+        time.sleep(0.01)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     # Before it, where the machine is busy, how far it was.
@@ -221,6 +227,24 @@ def test_a_signal_amid_a_shard_of_many_seconds_ends_soon(
     assert (process.returncode, printed.splitlines()[-1]) == (code, f"kseq: {words}")
     wait_for_no_process(process.pid)
     assert not (tmp_path / "packed").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_waits_for_no_worker_that_hangs(source: Path, tmp_path: Path) -> None:
+    stopped: list[int] = []
+
+    def stop_workers(done: int, total: int) -> None:
+        if done and not stopped:
+            stopped.extend(child.pid or 0 for child in multiprocessing.active_children())
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kseq.pack(source, tmp_path / "packed", shard_bytes=SHARD_BYTES, workers=2, progress=stop_workers)
+    assert stopped
+    assert not multiprocessing.active_children()
+    assert not list((tmp_path / "packed").glob(".kseq-[!p]*"))
 
 
 def test_an_interrupt_while_the_record_is_written_is_an_interrupt(

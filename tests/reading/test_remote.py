@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import pickle
 import shutil
@@ -172,13 +173,13 @@ def test_ranges_of_a_batch_come_in_one_go(packed_photos: Path, web: Store, publi
     dataset = kseq.ShardDataset(publish(packed_photos), cache_bytes=0)
     web.requests.clear()
     web.pause = 0.5
-    began = time.monotonic()
     dataset.read(np.random.default_rng(1).permutation(len(dataset))[:16])
-    elapsed = time.monotonic() - began
     gets = [request for request in web.requests if request.method == "GET"]
     # One for each sample, or fewer where samples are neighbours; besides those that open shards.
     assert 1 < len(gets) <= 16 + 2 * len(shards_of(packed_photos))
-    assert elapsed < 0.5 * (len(gets) - 0.5), "one after the other"
+    # Of two requests one after the other, the second one comes when the first one has been answered.
+    times = sorted(request.time for request in gets)
+    assert sum(later - earlier < 0.4 for earlier, later in itertools.pairwise(times)) >= len(gets) // 2
 
 
 def test_a_sample_without_a_cache_is_one_request(packed_photos: Path, web: Store, publish: Callable[[Path], str]) -> None:
@@ -371,7 +372,7 @@ def test_a_dataset_on_the_hub_is_read_as_any_store(numbered: Path, options: Opti
     pytest.importorskip("huggingface_hub", reason="hf:// needs huggingface_hub")
     url, token = "hf://datasets/somebody/flowers", "hf_T0kenT0kenT0ken"
     with serving(hub_backend(numbered, "somebody/flowers")) as hub:
-        reaching = {"storage_options": {"endpoint": hub.url, "token": token, "deadline": 2}}
+        reaching = {"storage_options": {"endpoint": hub.url, "token": token, "deadline": 60}}
         remote = kseq.ShardDataset(url, **options, **reaching)
         assert same(remote.read(range(100))["image"], kseq.ShardDataset(numbered).read(range(100))["image"])
         hub.harm = always("403")

@@ -136,7 +136,7 @@ def test_the_empty_files_that_stand_for_folders_are_no_files(store: Store, tmp_p
 @needs_s3
 @pytest.mark.slow
 def test_what_comes_back_with_other_bytes_is_no_copy(store: Store, packed: Path, tmp_path: Path) -> None:
-    options, url = s3_options(store.url, deadline=2), f"s3://{BUCKET}/{tmp_path.name}"
+    options, url = s3_options(store.url, deadline=6), f"s3://{BUCKET}/{tmp_path.name}"
     store.harm = always("other", "shard-00002.h5")
     # S3 sends a checksum along, which tells before kseq compares what came back.
     with raises((ReadError, WriteError), f"{url}/shard-00002.h5"):
@@ -155,7 +155,7 @@ def test_what_comes_back_with_other_bytes_is_no_copy(store: Store, packed: Path,
 def test_a_store_that_takes_nothing_is_an_error_in_time_without_credentials(
     store: Store, packed: Path, tmp_path: Path, harm: str
 ) -> None:
-    options, url = s3_options(store.url, deadline=2), f"s3://{BUCKET}/{tmp_path.name}"
+    options, url = s3_options(store.url, deadline=6), f"s3://{BUCKET}/{tmp_path.name}"
     store.harm = always(harm, method="PUT")
     with raises(WriteError, url) as caught:
         kseq.copy(packed, url, storage_options=options)
@@ -202,7 +202,7 @@ def test_an_image_costs_one_request(store: Store, source: Path, tmp_path: Path) 
 def test_an_image_that_may_not_be_read_is_left_out_and_a_store_that_is_down_ends_the_packing(
     store: Store, source: Path, tmp_path: Path
 ) -> None:
-    options, url = s3_options(store.url, deadline=2), f"s3://{BUCKET}/{tmp_path.name}/photos"
+    options, url = s3_options(store.url, deadline=6), f"s3://{BUCKET}/{tmp_path.name}/photos"
     upload(source, url, **options)
     store.harm = always("403", "00003.jpg")
     report = kseq.pack(url, tmp_path / "packed", workers=0, storage_options=options)

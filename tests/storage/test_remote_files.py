@@ -94,7 +94,8 @@ def test_a_file_that_does_not_arrive_in_one_request_is_gone_on_with(
     web.harm = first(1, harm)
     # What lies there already is of no use, and as long as the file.
     (tmp_path / "copy").write_bytes(bytes(len(DATA)))
-    files_of(web, deadline=6).get("a.h5", str(tmp_path / "copy"), size=len(DATA))
+    # What hangs is given up after a quarter of it; an answer must not take so long, however busy the machine is.
+    files_of(web, deadline=12 if harm in ("hang", "stall") else 100).get("a.h5", str(tmp_path / "copy"), size=len(DATA))
     assert (tmp_path / "copy").read_bytes() == DATA
     assert [None if request.range is None else request.range[0] for request in web.named("a.h5")] == [None, *later]
 
@@ -226,7 +227,7 @@ def test_a_store_that_never_answers_is_an_error_at_the_deadline(web: Store, harm
     with raises(ReadError, f"{web.url}/a.h5", "deadline", 2):
         files_of(web, deadline=2).read("a.h5", 0, 1000)
     assert 0.5 < time.monotonic() - began < 40
-    assert len(web.named("a.h5")) > 2
+    assert len(web.named("a.h5")) >= 2
 
 
 @pytest.mark.slow
@@ -327,7 +328,7 @@ def test_a_text_is_cleared_of_the_login_of_the_url_and_its_parts() -> None:
 
 
 def test_the_query_of_a_web_folder_goes_with_each_file(web: Store) -> None:
-    files = RemoteFiles(f"{web.url}/?sig=abc", {"deadline": 5})
+    files = RemoteFiles(f"{web.url}/?sig=abc", {"deadline": 100})
     assert files.read("a.h5", 0, 4) == DATA[:4]
     assert web.requests[-1].path == "/a.h5?sig=abc"
 
@@ -351,3 +352,22 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, mod
     with pytest.raises(ArgumentError) as caught:
         RemoteFiles("s3://bucket/flowers")
     assert_says(str(caught.value), "s3://bucket/flowers", module, "kseq[remote]")
+
+
+@pytest.mark.slow
+def test_what_a_library_loads_before_its_first_request_is_no_time_of_the_store(
+    web: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = pytest.importorskip("fsspec.implementations.http")
+    begin, begun = http.HTTPFileSystem.set_session, []
+
+    async def begin_slowly(system: Any) -> Any:
+        if not begun:
+            begun.append(system)
+            # It computes, and waits for nothing.
+            time.sleep(2.5)
+        return await begin(system)
+
+    monkeypatch.setattr(http.HTTPFileSystem, "set_session", begin_slowly)
+    assert files_of(web, deadline=2).read("a.h5", 0, 10) == DATA[:10]
+    assert begun

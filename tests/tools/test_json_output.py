@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import kseq
+from kseq.errors import WriteError
 from kseq_tools.commands import demo
 from kseq_tools.console.json_output import error_as_json, print_json
 from kseq_tools.console.parser import subcommands
@@ -173,6 +175,36 @@ def test_ctrl_c_is_an_error_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(kseq, "verify", interrupted)
     code, values = run(["verify", "x", "--json"], capsys)
     assert (code, values["error"]["type"], values["error"]["exit_code"]) == (130, "KeyboardInterrupt", 130)
+
+
+def test_ctrl_c_while_the_words_are_parsed_is_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kseq_tools.main.make_parser", interrupted)
+    assert main(["verify", "x"]) == 130
+    assert capsys.readouterr().err == "kseq: interrupted\n"
+
+
+def test_an_error_that_ctrl_c_causes_is_a_line_before_the_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise WriteError("there: half written files cannot be removed")
+
+    # What runs the tests may ignore it, as a shell does for what it runs in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(kseq, "verify", interrupted)
+    try:
+        assert main(["verify", "x"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "kseq: there: half written files cannot be removed\nkseq: interrupted\n"
 
 
 def test_any_value_of_a_report_can_be_written(capsys: pytest.CaptureFixture[str]) -> None:
