@@ -51,9 +51,13 @@ def test_an_interrupt_waits_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def ctrl_c_amid_a_wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ctrl-C comes whenever the main thread has given back the lock of what it waits for, and does not wait yet."""
+def ctrl_c_amid_a_wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[None]]:
+    """Ctrl-C comes whenever the main thread has given back the lock of what it waits for, and does not wait yet.
+
+    The list has an entry for each time.
+    """
     init = threading.Condition.__init__
+    times: list[None] = []
 
     def prepare(condition: Any, lock: Any = None) -> None:
         init(condition, lock)
@@ -62,6 +66,7 @@ def ctrl_c_amid_a_wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         def give_back_and_interrupt() -> Any:
             state = give_back()
             if threading.current_thread() is threading.main_thread():
+                times.append(None)
                 _thread.interrupt_main()
             return state
 
@@ -71,19 +76,32 @@ def ctrl_c_amid_a_wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(threading.Condition, "__init__", prepare)
     try:
-        yield
+        yield times
     finally:
         monkeypatch.undo()
         signal.signal(signal.SIGINT, handler)
 
 
-@pytest.mark.usefixtures("ctrl_c_amid_a_wait")
+@pytest.fixture
+def waited_for(ctrl_c_amid_a_wait: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that starts says so only once the main one waits for it; else the main one may find it started."""
+    tell, main_thread = threading.Event.set, _thread.get_ident()
+
+    def tell_late(event: threading.Event) -> None:
+        while _thread.get_ident() != main_thread and not ctrl_c_amid_a_wait:
+            time.sleep(0.001)
+        tell(event)
+
+    monkeypatch.setattr(threading.Event, "set", tell_late)
+
+
+@pytest.mark.usefixtures("waited_for")
 def test_ctrl_c_while_a_thread_starts_is_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt):
         start_thread(time.sleep, 0, name="short")
 
 
-@pytest.mark.usefixtures("ctrl_c_amid_a_wait")
+@pytest.mark.usefixtures("waited_for")
 def test_ctrl_c_is_not_lost_while_a_pool_starts_its_second_thread() -> None:
     pool = ThreadPool(2)
     pool._threads.append(threading.current_thread())

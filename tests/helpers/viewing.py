@@ -44,7 +44,8 @@ def ask(
     """Ask for an address below that of the page, or for a whole path."""
     url = urlsplit(viewer.url)
     query = f"?{urlencode(parameters)}" if parameters else ""
-    connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=60)
+    # Of a million samples, some answers take ten seconds of a processor, which others may be using.
+    connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=300)
     sent = json.dumps(body) if body is not None else None
     own = {"content-type": "application/json"} if body is not None else {}
     try:
