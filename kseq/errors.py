@@ -1,7 +1,7 @@
 """The errors that kseq raises: each is a `KseqError` and the builtin error that fits."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -181,10 +181,24 @@ def silence() -> Iterator[None]:
         _is_silent.reset(token)
 
 
+# What becomes of told lines, such as those that name a temporary folder that stands for a URL.
+_reword: ContextVar[Callable[[str], str]] = ContextVar("kseq_reword", default=str)
+
+
+@contextmanager
+def rewording(reword: Callable[[str], str]) -> Iterator[None]:
+    """Let `tell` tell other words: those that a function makes of a line."""
+    token = _reword.set(reword)
+    try:
+        yield
+    finally:
+        _reword.reset(token)
+
+
 def tell(message: str) -> None:
     """Tell in one line what nobody has asked for and everybody should know: as a warning, without a place in some code."""
     if not _is_silent.get():
-        warnings.warn_explicit(message, UserWarning, "<kseq>", 0)
+        warnings.warn_explicit(_reword.get()(message), UserWarning, "<kseq>", 0)
 
 
 def warn(message: str, stacklevel: int) -> None:

@@ -124,6 +124,8 @@ def _opened_from_url(
     with spool_folder() as folder:
         outline = Outline(url, folder, storage_options)
         with outline.naming_urls():
+            if source_format is None:
+                outline.download_telling()
             chosen = choose_format(outline.path, source_format)
             outline.download(chosen)
             opened = open_source(

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from kseq.errors import KseqError, SourceError, WriteError, one_line
+from kseq.errors import KseqError, SourceError, WriteError, one_line, rewording
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.archive_members import is_tar, read_member
 from kseq.sources.base import FileSource, Source
@@ -129,9 +129,10 @@ class ArchiveOutline:
 
     @contextmanager
     def naming_archive(self) -> Iterator[None]:
-        """Let errors of the block name the archive in place of the outline."""
+        """Let errors of the block, and lines that it tells, name the archive in place of the outline."""
         try:
-            yield
+            with rewording(self._named):
+                yield
         except KseqError as error:
             if self._folder not in str(error):
                 raise

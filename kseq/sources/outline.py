@@ -1,8 +1,8 @@
 """The outline of a source at a URL: a folder of this machine with an empty file for each of its files, of the same size.
 
 All formats are recognised and opened by the names and sizes of files, and by the bytes of some. So the outline is opened like a
-folder, after those files were downloaded whose bytes count: all but the images that are files of their own, which are
-read from the URL when they are packed. The rules:
+folder, after those files were downloaded whose bytes count: the first few small texts, which tell the format, and then
+all but the images that are files of their own, which are read from the URL when they are packed. The rules:
 
 - What lies at the URL is a file, a folder, or a pattern of files as on this machine.
 - Files of the outline take no space on the disk, as they consist of holes. Files that are downloaded do: they must fit.
@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from kseq.arguments import shown_url
-from kseq.errors import DatasetNotFoundError, KseqError, SourceError, WriteError
+from kseq.errors import DatasetNotFoundError, KseqError, SourceError, WriteError, rewording
 from kseq.sources.base import FileSource, Source
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.source_format import SourceFormat
@@ -34,6 +34,9 @@ __all__ = ["Outline"]
 
 _CONNECTIONS = 8
 _MOST_NANOSECONDS = 1_000_000_000 << 30
+# By the bytes of these a format is told: of so many at most, if they are not larger than this.
+_TELLING = (".json", ".jsonl", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml")
+_TELLING_FILES, _MOST_TELLING_BYTES = 5, 8 << 20
 _MAGIC = re.compile(r"[*?[{]")
 
 
@@ -114,6 +117,17 @@ class Outline:
             ) from error
         self._empty[file] = url
 
+    def download_telling(self) -> None:
+        """Fill the first files of each kind that tells of which format a folder is, as far as they are small."""
+        if not os.path.isdir(self.path):
+            return
+        by_suffix: dict[str, list[str]] = {}
+        for file in sorted(self._empty, key=lambda file: (file.count(os.sep), file)):
+            suffix = os.path.splitext(file)[1].lower()
+            if suffix in _TELLING and os.path.getsize(file) <= _MOST_TELLING_BYTES:
+                by_suffix.setdefault(suffix, []).append(file)
+        self._fill(file for files in by_suffix.values() for file in files[:_TELLING_FILES])
+
     def download(self, source_format: SourceFormat) -> None:
         """Fill the files whose bytes are needed to open the source.
 
@@ -148,6 +162,8 @@ class Outline:
             )
         with ThreadPool(_CONNECTIONS) as threads:
             list(threads.map(self._fill_one, wanted))
+        for file in wanted:
+            del self._empty[file]
 
     def _fill_one(self, file: str) -> None:
         status = os.stat(file)
@@ -159,6 +175,7 @@ class Outline:
 
     def adopt(self, source: Source) -> Source:
         """The source that was opened here, with its image files at their URLs."""
+        source = replace(source, notes=tuple(map(self._named, source.notes)))
         if not isinstance(source, FileSource) or not source.root.startswith(self._folder):
             return source
         path = os.path.relpath(source.root, self._folder).replace(os.sep, "/")
@@ -166,12 +183,16 @@ class Outline:
 
     @contextmanager
     def naming_urls(self) -> Iterator[None]:
-        """Let errors of the block name URLs in place of files of the outline."""
+        """Let errors of the block, and lines that it tells, name URLs in place of files of the outline."""
         try:
-            yield
+            with rewording(self._named):
+                yield
         except KseqError as error:
             if self._folder not in str(error):
                 raise
-            parent = shown_url(self.parent)
-            text = str(error).replace(self._folder + os.sep, parent if parent.endswith("/") else f"{parent}/")
-            raise type(error)(text.replace(self._folder, parent)) from error
+            raise type(error)(self._named(str(error))) from error
+
+    def _named(self, text: str) -> str:
+        parent = shown_url(self.parent)
+        text = text.replace(self._folder + os.sep, parent if parent.endswith("/") else f"{parent}/")
+        return text.replace(self._folder, parent)

@@ -46,8 +46,9 @@ class SourceRequest:
 
     @property
     def image_root(self) -> str | None:
-        """The folder or URL that paths in the file are relative to; None for the folder of the file."""
-        return self.folder if self.root is None else self.root
+        """The folder or URL that paths in the file are relative to; None for the folder of the file, be it in that of the
+        path."""
+        return self.folder if self.root is None and not os.path.isdir(self.path) else self.root
 
 
 @dataclass(frozen=True)
