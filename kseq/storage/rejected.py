@@ -29,10 +29,8 @@ _ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: |is not 
 _SEVERAL_LABELS = re.compile(r"(^|^row \d+ )has several labels: ")
 # Two files that a name may mean, in one folder or in two.
 _SEVERAL = re.compile(r"is not there, is it '([^']*)' or '([^']*)'")
-# Numbers that need another dtype than uint8; channels that are no colours, of which the second group says how many there are.
-_NUMBERS = re.compile(
-    r"allowed is uint8 of \(height|for which there is no rule with 8 bits|of which 8 bits are kept|does not hold$"
-)
+# Numbers that the dtype of the packing does not hold; channels that are no colours, of which the second group says how many.
+_NUMBERS = re.compile(r"does not hold$")
 # Numbers that are no colours of 8 bits: their dtype, height, width and number of channels.
 _SHAPED = re.compile(r"is (\w+) of shape \((\d+), (\d+)(?:, (\d+))?\), (allowed is uint8|for which there is no rule)")
 _CHANNELS = re.compile(r"of shape \((\d+, )*(\d+)\), allowed are numbers of .*1, 3 or 4\)")
@@ -99,8 +97,7 @@ def with_remedy(reason: str) -> str:
         settings = settings_of_numbers(shaped[1], (int(shaped[2]), int(shaped[3])), int(shaped[4] or 1))
         return f"{reason} ({spelled('images', **settings)} keeps its numbers)"
     if _NUMBERS.search(reason):
-        dtype = "uint16" if reason.startswith("is uint16") else "float32"
-        return f"{reason} ({spelled('images', encoding='raw', dtype=dtype)} keeps its numbers)"
+        return f"{reason} ({spelled('images', encoding='raw', dtype='float32')} keeps its numbers)"
     count = _CHANNELS.search(reason)
     if count is not None:
         return f"{reason} ({spelled('images.channels', int(count[2]))} takes all channels)"
