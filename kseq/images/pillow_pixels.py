@@ -201,7 +201,8 @@ def _whole_numbers(image: ImageFile) -> np.ndarray:
     least, most = int(values.min()), int(values.max())
     if least < 0 or most > _MOST_VALUE:
         raise ImageError(
-            f"has values from {least} to {most}, allowed are 0 to {_MOST_VALUE}, of which 8 bits are kept: scale them"
+            f"is {values.dtype} of shape {values.shape}, for which there is no rule with 8 bits: has values from {least} to "
+            f"{most}, allowed are 0 to {_MOST_VALUE}"
         )
     return white_up(image, values.astype(np.uint16))
 

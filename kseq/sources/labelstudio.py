@@ -90,6 +90,11 @@ class LabelStudioSource(AnnotatedSource):
             raise SourceError(f"{path}: is no list of tasks, which Label Studio exports")
         # What is no task is listed as one that names no image.
         tasks = [task if isinstance(task, dict) else {} for task in tasks]
+        if all({"image_id", "bbox"} <= task.keys() for task in tasks):
+            raise SourceError(
+                f"{path}: is a list of results of COCO, and names no images: pack a COCO file that has the images, and these "
+                "as its annotations"
+            )
         if not any(_TASK & task.keys() or any(_regions(task, 0, [])) for task in tasks):
             raise SourceError(
                 f"{path}: is a list of records, and no export of Label Studio: "

@@ -5,6 +5,7 @@ The rules, for names of files of this machine at which nothing lies:
 - A backslash stands for a slash. Spaces at the ends count for nothing, `%20` stands for a space, and `1.0` for `1`.
 - A name may be written in another Unicode form, or in other capitals, if that fits one file or folder alone.
 - A name of no folder stands for the file of this name in the folders below, if there is one alone.
+- A number stands for the file of that number whose zeros in front a spreadsheet took, if there is one alone.
 - A name without the suffix of an image stands for the file with one, if there is one alone; a suffix that the caller gives is
   added to every name that has not got it, and nothing is guessed.
 - What was found so is told in one line for each of these reasons.
@@ -179,6 +180,11 @@ class NamedFiles:
         if matches:
             return matches, "in another Unicode form or other capitals"
         is_image = name.lower().endswith(_SUFFIXES)
+        stem, suffix = os.path.splitext(name) if is_image else (name, b"")
+        if stem.isdigit() and len(stem) <= _MOST_DIGITS:
+            padded = [match for match in names.get(f"0/{int(stem)}", []) if match.lower().endswith(suffix.lower())]
+            if padded and not names.get(f"/{_key(stem)}"):
+                return padded, "without zeros in front"
         if is_image or self._suffix is not None:
             return [], ""
         with_suffix = names.get(f"/{_key(name)}", [])
@@ -198,6 +204,8 @@ class NamedFiles:
                 stem, suffix = os.path.splitext(name)
                 if suffix.lower() in _SUFFIXES:
                     names.setdefault(f"/{_key(stem)}", []).append(name)
+                    if stem.startswith(b"0") and stem.isdigit() and len(stem) <= _MOST_DIGITS:
+                        names.setdefault(f"0/{int(stem)}", []).append(name)
             self._names[folder] = names
         return self._names[folder]
 
@@ -278,6 +286,10 @@ def _spellings(path: bytes) -> Iterator[tuple[bytes, list[str]]]:
     ):
         if other and other != plain and b"\0" not in other:
             yield other, [*ways, way]
+
+
+# Names of more digits are no numbers whose zeros a spreadsheet took.
+_MOST_DIGITS = 18
 
 
 def _key(name: bytes) -> str:

@@ -191,6 +191,8 @@ class Outline:
             )
         with ThreadPool(_CONNECTIONS) as threads:
             list(threads.map(self._fill_one, wanted))
+        for file in wanted:
+            del self._empty[file]
 
     def _fill_one(self, file: str) -> None:
         status = os.stat(file)

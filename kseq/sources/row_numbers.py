@@ -3,7 +3,7 @@
 The rules:
 
 - What pandas and R write before all others is one, whatever rows were left out or drawn: a column without a name, or called
-  `Unnamed: 0`, of whole numbers.
+  `Unnamed: 0` or `__index_level_0__`, of whole numbers.
 - `index`, `#`, `level_0` and `X` are one if they count the rows, from 0 or from 1.
 """
 
@@ -17,7 +17,7 @@ from kseq.sources.class_names import WHOLE_NUMBER
 
 __all__ = ["MAY_NUMBER", "numbers_rows"]
 
-_WRITTEN = re.compile(r"|unnamed: ?\d+(\.\d+)*|unnamed_?\d+", re.IGNORECASE)
+_WRITTEN = re.compile(r"|unnamed: ?\d+(\.\d+)*|unnamed_?\d+|__index_level_\d+__", re.IGNORECASE)
 _COUNTED = re.compile(r"index|#|level_0|x", re.IGNORECASE)
 
 MAY_NUMBER = re.compile(rf"{_WRITTEN.pattern}|{_COUNTED.pattern}", re.IGNORECASE)

@@ -27,11 +27,10 @@ _READ_FAILURE = "cannot be read: "
 _TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
 _ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: |is not UTF-8 and declares no other encoding$")
 _SEVERAL_LABELS = re.compile(r"(^|^row \d+ )has several labels: ")
-_SEVERAL = re.compile(r"is not there, is it .* or ")
-# Numbers that need another dtype than uint8; channels that are no colours, of which the second group says how many there are.
-_NUMBERS = re.compile(
-    r"allowed is uint8 of \(height|for which there is no rule with 8 bits|of which 8 bits are kept|does not hold$"
-)
+# Two files that a name may mean, in one folder or in two.
+_SEVERAL = re.compile(r"is not there, is it '([^']*)' or '([^']*)'")
+# Numbers that the dtype of the packing does not hold; channels that are no colours, of which the second group says how many.
+_NUMBERS = re.compile(r"does not hold$")
 # Numbers that are no colours of 8 bits: their dtype, height, width and number of channels.
 _SHAPED = re.compile(r"is (\w+) of shape \((\d+), (\d+)(?:, (\d+))?\), (allowed is uint8|for which there is no rule)")
 _CHANNELS = re.compile(r"of shape \((\d+, )*(\d+)\), allowed are numbers of .*1, 3 or 4\)")
@@ -89,15 +88,16 @@ def with_remedy(reason: str) -> str:
         return f"{reason} ({spelled('text_encoding')} says how the text is encoded)"
     if _SEVERAL_LABELS.search(reason):
         return f"{reason} ({spelled('columns.label', '')} {spelled('columns.targets')} packs several)"
-    if _SEVERAL.search(reason):
-        return f"{reason} ({spelled('suffix')} says which)"
+    several = _SEVERAL.search(reason)
+    if several is not None:
+        is_suffix = several[1].rpartition(".")[0] == several[2].rpartition(".")[0]
+        return f"{reason} ({spelled('suffix' if is_suffix else 'root')} says which)"
     shaped = _SHAPED.search(reason)
     if shaped is not None and int(shaped[4] or 1) <= MOST_CHANNELS:
         settings = settings_of_numbers(shaped[1], (int(shaped[2]), int(shaped[3])), int(shaped[4] or 1))
         return f"{reason} ({spelled('images', **settings)} keeps its numbers)"
     if _NUMBERS.search(reason):
-        dtype = "uint16" if reason.startswith("is uint16") else "float32"
-        return f"{reason} ({spelled('images', encoding='raw', dtype=dtype)} keeps its numbers)"
+        return f"{reason} ({spelled('images', encoding='raw', dtype='float32')} keeps its numbers)"
     count = _CHANNELS.search(reason)
     if count is not None:
         return f"{reason} ({spelled('images.channels', int(count[2]))} takes all channels)"

@@ -262,6 +262,7 @@ def test_numbers_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         ("a.npy", npy(BANDS), "uint16", 7),
         ("a.npy", npy(FLOATS), "float32", 3),
         ("a.tif", tiff(FLOATS[..., 0]), "float32", 3),
+        ("a.tif", tiff(GREY[..., 0].astype(np.int32) * 9), "float32", 3),
         ("a.tif", tiff(BANDS, photometric="minisblack", planarconfig="contig"), "uint16", 7),
         ("a.tif", tiff(BANDS.astype(">u2"), photometric="rgb", planarconfig="contig", byteorder=">"), "uint16", 7),
         (

@@ -321,6 +321,19 @@ def test_a_list_of_records_is_no_export_of_label_studio(tmp_path: Path, entry: d
         kseq.pack(tmp_path / "t.json", tmp_path / "out", workers=0)
 
 
+def test_results_of_coco_are_named_and_a_stray_task_of_label_studio_is_listed(tmp_path: Path) -> None:
+    write_image(tmp_path / "0.png")
+    (tmp_path / "r.json").write_text(json.dumps([{"image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.9}]))
+    with raises(SourceError, tmp_path / "r.json", "COCO", "annotations"):
+        kseq.pack(tmp_path / "r.json", tmp_path / "out", workers=0)
+    result = {"type": "rectanglelabels", "original_width": 100, "original_height": 100}
+    value = {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["cat"]}
+    tasks = [{"data": {"image": "0.png"}, "annotations": [{"result": [{**result, "value": value}]}]}, "x"]
+    (tmp_path / "t.json").write_text(json.dumps(tasks))
+    report, found = pack(tmp_path / "t.json")
+    assert (list(found), [os.fsdecode(file.path) for file in report.rejected]) == (["0.png"], ["task 2 of the list"])
+
+
 def test_a_region_of_label_studio_without_the_size_of_its_image_is_listed(tmp_path: Path) -> None:
     write_image(tmp_path / "0.png"), write_image(tmp_path / "1.png")
     value = {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["cat"]}

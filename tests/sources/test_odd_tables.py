@@ -259,7 +259,14 @@ def test_names_spelled_otherwise_are_found_and_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "file"),
-    [("my%20cat.png", "my cat.png"), ("a.png ", "a.png"), ("1.0", "1.png"), ("caf%C3%A9\\b.png", "caf\u00e9/b.png")],
+    [
+        ("my%20cat.png", "my cat.png"),
+        ("a.png ", "a.png"),
+        ("1.0", "1.png"),
+        ("7", "007.png"),
+        ("7.png", "007.png"),
+        ("caf%C3%A9\\b.png", "caf\u00e9/b.png"),
+    ],
 )
 def test_a_path_of_a_program_is_found_and_told(tmp_path: Path, path: str, file: str) -> None:
     put_images(tmp_path, file)

@@ -63,7 +63,10 @@ def test_columns_of_0_and_1_with_any_number_of_1s_are_several_labels(tmp_path: P
         assert dataset.splits == {"train": 3}
 
 
-@pytest.mark.parametrize(("index", "numbers"), [("", "7 3 5"), ("Unnamed: 0.1,Unnamed: 0", "0,7 1,3 2,3"), ("#", "1 2 3")])
+@pytest.mark.parametrize(
+    ("index", "numbers"),
+    [("", "7 3 5"), ("Unnamed: 0.1,Unnamed: 0", "0,7 1,3 2,3"), ("#", "1 2 3"), ("__index_level_0__", "7 3 5")],
+)
 @pytest.mark.parametrize(
     ("name", "head", "cells", "names"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.helpers.messages import raises
 from tests.helpers.photos import write_photos
 from tests.helpers.urls import memory_url, upload
 from tests.helpers.writers import WRITERS, write_tars
+from tests.sources.test_zipped_annotations import write_coco2017, write_cvat, write_labelme, write_voc, write_yolo
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_every_format_is_packed_from_a_url_as_from_a_disk(folder: Path, tmp_path
     assert list(spool.iterdir()) == []
 
 
-def test_a_folder_of_classes_is_read_in_place_and_nothing_of_it_is_downloaded(
+def test_a_folder_of_classes_is_read_in_place_and_no_image_of_it_is_downloaded(
     folder: Path, tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (copy := tmp_path / "copy").mkdir()
@@ -61,7 +63,10 @@ def test_a_folder_of_classes_is_read_in_place_and_nothing_of_it_is_downloaded(
     (copy / "train/cat/.hidden.jpg").write_bytes(b"")
     (copy / "train/stray.jpg").write_bytes(b"")
     url = upload(copy, memory_url())
-    monkeypatch.setattr(RemoteFiles, "get", lambda *_: pytest.fail("a file is downloaded"))
+    # A text may tell that the folder is something else.
+    monkeypatch.setattr(
+        RemoteFiles, "get", lambda _, name, *__: name.endswith("notes.txt") or pytest.fail(f"{name} is downloaded")
+    )
     assert is_packed_alike(copy, url, tmp_path, val=0.0)
     assert len(kseq.ShardDataset(tmp_path / "from-url").rejected()) == 3
 
@@ -190,6 +195,36 @@ def test_coco_and_yolo_are_read_from_urls(tmp_path: Path) -> None:
     (tmp_path / "coco/classes.txt").write_text("bee\n")
     url = upload(tmp_path / "coco", memory_url())
     assert is_packed_alike(tmp_path / "coco", url, tmp_path)
+
+
+def write_split_tables(root: Path) -> None:
+    for split in ("train", "val"):
+        write_photos(root / split, {"": 2})
+        name = sorted((root / split).iterdir())[0].name
+        (root / split / "labels.csv").write_text(f",photo,cat,dog\n0,{name},1,0\n".replace("photo", "image"))
+
+
+def write_metadata(root: Path) -> None:
+    write_photos(root, {"": 2})
+    names = sorted(path.name for path in root.iterdir())
+    (root / "metadata.csv").write_text(f",file_name,breed\n7,{names[0]},a\n3,{names[1]},a\n")
+
+
+@pytest.mark.parametrize(
+    "write", [write_voc, write_cvat, write_labelme, write_coco2017, write_yolo, write_split_tables, write_metadata]
+)
+def test_what_a_folder_is_is_told_at_a_url_as_on_a_disk(tmp_path: Path, spool: Path, write: Any) -> None:
+    write(tmp_path / "set")
+    url = upload(tmp_path / "set", memory_url())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        reports = [kseq.pack(source, tmp_path / name, workers=0) for name, source in (("a", tmp_path / "set"), ("b", url))]
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    lines = [[str(each.message) for each in told], [note for report in reports for note in report.notes]]
+    for said in lines:
+        here = [line.replace(str(tmp_path / "set"), "SET") for line in said[: len(said) // 2]]
+        assert [line.replace(url, "SET") for line in said[len(said) // 2 :]] == here
+    assert list(spool.iterdir()) == []
 
 
 def test_arrays_bring_the_arrays_beside_them(tmp_path: Path) -> None:
