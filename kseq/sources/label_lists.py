@@ -32,6 +32,7 @@ from kseq.sources.column_roles import Columns
 from kseq.sources.listing import Listing, folder_of, list_folder, read_ends, stem_of
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.split_names import loose_folder_split
+from kseq.sources.split_tables import find_place
 from kseq.sources.spooled_column import BLOCK_ROWS
 from kseq.sources.table import TableSource
 from kseq.sources.table_files import Block, Table
@@ -159,12 +160,8 @@ def _is_folder(listing: Listing) -> bool:
 
 def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
     """The folder that the paths of a list are relative to; None if its first images lie in none."""
-    split = loose_folder_split(stem_of(name))
-    tops = sorted((folder for folder in listing.folders if "/" not in folder), key=lambda top: loose_folder_split(top) != split)
-    for place in dict.fromkeys([folder_of(name), "", *tops]):
-        if any(listing.holds(place, line.path.lstrip("/")) for line in lines[:_LOOKED_FOR]):
-            return place
-    return None
+    first = (line.path for line in lines[:_LOOKED_FOR])
+    return find_place(listing, folder_of(name), loose_folder_split(stem_of(name)), first)
 
 
 def _open(request: SourceRequest) -> Source:

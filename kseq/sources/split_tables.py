@@ -1,4 +1,4 @@
-"""Tables of one name in the folders of splits, beside their images: read as one table, such as Roboflow's `_annotations.csv`.
+"""A table for each split, read as one: of one name in the folders of splits, as Roboflow's `_annotations.csv`, or called so.
 
 The rules:
 
@@ -9,6 +9,9 @@ The rules:
 - A table that cannot be read, or names no images by the column by which the first does, refuses the whole: the images of a
   split would be left out.
 - The folder of a table is the split of its rows, unless the caller names a column of splits.
+- Tables at the top that are called like splits (`train.csv`, `val.csv`), each like another, and `train` among them, beside
+  folders that are called like no class: their names are the splits. One that lacks a column of `train`, as that of labels, is
+  told, and not read. Paths are relative to the top, or to the folder of the split, or to another one in which the images lie.
 """
 
 from __future__ import annotations
@@ -24,26 +27,45 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.box_rows import find_box_columns
 from kseq.sources.column_roles import Columns, find_usual, image_columns, listed, pixel_columns
 from kseq.sources.folder_tree import FolderTree
-from kseq.sources.listing import Listing, folder_of, list_folder
-from kseq.sources.split_names import folder_split, split_of_path
+from kseq.sources.listing import Listing, folder_of, list_folder, stem_of
+from kseq.sources.split_names import folder_split, loose_folder_split, split_of_path
 from kseq.sources.table_files import Block, Table, table_format
 from kseq.sources.wrong_files import describe_wrong_file
 
-__all__ = ["SPLIT", "describe_unnamed", "find_split_tables", "join_tables", "open_split_tables", "open_tables"]
+__all__ = ["SPLIT", "describe_unnamed", "find_place", "find_split_tables", "join_tables", "open_split_tables", "open_tables"]
 
 SPLIT = "(split)"
 """The column of such a table that has the splits."""
 
+# How many paths are looked for.
+_LOOKED_FOR = 5
 _WAY_OUT = "mend it, or take its folder out"
 
 
 def find_split_tables(listing: Listing, format_name: str) -> dict[str, str]:
-    """The folders of splits and the table in each; nothing if there are none, or one folder has no such table.
+    """The folders of splits and the table in each, or the names of tables at the top that are called like splits, and these;
+    nothing if there are none, or one folder has no such table.
 
     Args:
         listing: What lies in a folder.
         format_name: Of which of `TABLE_FORMATS` the tables are.
     """
+    return _in_folders(listing, format_name) or _at_top(listing, format_name)
+
+
+def _at_top(listing: Listing, format_name: str) -> dict[str, str]:
+    """The tables at the top that are called like splits, by their names without suffix."""
+    if not listing.images or not listing.has_no_class:
+        return {}
+    named = [file for file in listing.others if "/" not in file and table_format(file) == format_name]
+    found = {stem_of(file): file for file in named if folder_split(stem_of(file)) is not None}
+    splits = [folder_split(stem) for stem in found]
+    is_told = "train" in splits and 1 < len(set(splits)) == len(splits)
+    return found if is_told and all(_names_images(listing, file, format_name) for file in found.values()) else {}
+
+
+def _in_folders(listing: Listing, format_name: str) -> dict[str, str]:
+    """The folders of splits and the table in each."""
     splits = listing.image_folders
     # In folders of classes, a table says something else of the images.
     if not splits or any("/" in folder or folder_split(folder) is None for folder in splits):
@@ -113,7 +135,8 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
     Raises:
         SourceError: If there are none, or one cannot be read as such a table.
     """
-    files = find_split_tables(list_folder(path), format_name)
+    listing = list_folder(path)
+    files = find_split_tables(listing, format_name)
     if not files:
         raise SourceError(
             f"{path}: is not a file, expected is one ({format_name}), or a folder of train, val and test with images, and a "
@@ -121,22 +144,66 @@ def open_split_tables(path: str, format_name: str, columns: Columns, *, is_below
         )
     full = {folder: os.path.join(path, file) for folder, file in files.items()}
     tables = open_tables(full, lambda names: _image_columns(columns, names))
-    tell(f"{path}: its tables {', '.join(files.values())} are read as one: the folder of each is the split of its rows")
+    is_at_top = not any("/" in file for file in files.values())
+    if is_at_top:
+        tables = _with_all_columns(path, tables)
+    told = [files[key] for key in tables]
+    are_read = f"its tables {', '.join(told)} are read as one" if len(told) > 1 else f"its table {told[0]} is read"
+    tell(f"{path}: {are_read}: the {'name' if is_at_top else 'folder'} of each is the split of its rows")
     names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
     paths = _image_columns(columns, names) if is_below else ()
-    return join_tables(path, tables, paths)
+    return join_tables(path, tables, paths, _find_places(listing, tables, paths) if is_at_top else {})
 
 
-def join_tables(path: str, tables: Mapping[str, Table], paths: Iterable[str]) -> Table:
+def _with_all_columns(path: str, tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables that have all columns of that of train; of the others, a line is told."""
+    model = next(table for stem, table in tables.items() if folder_split(stem) == "train")
+    lacking = {stem: [name for name in model.names if name not in table.names] for stem, table in tables.items()}
+    for stem, missing in lacking.items():
+        if missing:
+            tell(f"{path}: {os.path.basename(tables[stem].path)} lacks the columns {listed(missing)}, and is not packed")
+    return {stem: table for stem, table in tables.items() if not lacking[stem]}
+
+
+def _find_places(listing: Listing, tables: Mapping[str, Table], columns: Sequence[str]) -> dict[str, str]:
+    """The folder that the paths of each table at the top are relative to."""
+    suffix = os.path.splitext(listing.images[0])[1]
+    places = {}
+    for stem, table in tables.items():
+        cells = table.head()[columns[0]][:_LOOKED_FOR] if columns else []
+        names = [str(cell) for cell in cells if cell]
+        found = find_place(listing, "", folder_split(stem), [*names, *(f"{name}{suffix}" for name in names)])
+        places[stem] = found or ""
+    return places
+
+
+def find_place(listing: Listing, folder: str, split: str | None, names: Iterable[str]) -> str | None:
+    """The folder that paths are relative to, by the first of them; None if they lie in none.
+
+    Args:
+        listing: What lies in a folder.
+        folder: Where the paths are written, which counts first.
+        split: That of the images; a folder at the top that is called like it counts before others.
+        names: The paths.
+    """
+    tops = sorted((top for top in listing.folders if "/" not in top), key=lambda top: loose_folder_split(top) != split)
+    some = [name.lstrip("/") for name in names]
+    places = dict.fromkeys([folder, "", *tops])
+    return next((place for place in places if any(listing.holds(place, name) for name in some)), None)
+
+
+def join_tables(path: str, tables: Mapping[str, Table], paths: Iterable[str], places: Mapping[str, str] | None = None) -> Table:
     """Tables of several folders as one, with the column `SPLIT`: the split that the path of each folder tells.
 
     Args:
         path: The folder that they lie in, for messages.
         tables: The tables, by the paths of their folders.
         paths: The columns of paths that are relative to the folder of their table.
+        places: Where they are relative to another folder, for each table.
     """
     names = list(dict.fromkeys(name for table in tables.values() for name in table.names))
     below = set(paths)
+    places = {folder: folder for folder in tables} | dict(places or {})
 
     def read_blocks(asked: Sequence[str]) -> Iterator[Block]:
         for folder, table in tables.items():
@@ -147,8 +214,9 @@ def join_tables(path: str, tables: Mapping[str, Table], paths: Iterable[str]) ->
                 cells: dict[str, Sequence[Any]] = dict(zip(own, block.columns, strict=False))
                 cells[SPLIT] = [split_of_path(f"{folder}/")] * count
                 placed = ((name, cells.get(name, [None] * count)) for name in asked)
+                place = places[folder]
                 yield block._replace(
-                    columns=[[_below(folder, cell) for cell in column] if name in below else column for name, column in placed]
+                    columns=[[_below(place, cell) for cell in column] if name in below else column for name, column in placed]
                 )
 
     return Table(path, [*names, SPLIT], read_blocks)

@@ -123,3 +123,50 @@ def test_the_columns_and_the_root_of_the_caller_count(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_such_one_says_what_is_expected(tmp_path: Path) -> None:
     with raises(SourceError, tmp_path / "in", "csv", "table"):
         kseq.pack(write(tmp_path / "in", {"train/cat/0.png": None}), tmp_path / "out", source_format="csv", workers=0)
+
+
+TOP = {"train.csv": f"{LABELS}a.png,cat\nb.png,dog\n", "val.csv": f"{LABELS}c.png,dog\n"}
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        ("a.png", "b.png", "c.png"),
+        ("images/a.png", "images/b.png", "images/c.png"),
+        # The same names in the folders of several splits.
+        ("train/a.png", "train/b.png", "train/c.png", "val/a.png", "val/c.png"),
+    ],
+)
+@pytest.mark.parametrize("has_suffix", [True, False])
+def test_tables_at_the_top_that_are_called_like_splits_are_these(
+    tmp_path: Path, images: tuple[str, ...], has_suffix: bool
+) -> None:
+    tables = {name: text if has_suffix else text.replace(".png", "") for name, text in TOP.items()}
+    found = labels_of(write(tmp_path / "in", {**dict.fromkeys(images), **tables}))
+    assert {split: list(labels.values()) for split, labels in found.items() if labels} == {
+        "train": ["cat", "dog"],
+        "val": ["dog"],
+    }
+    assert all("train/" not in source for source in found["val"])
+
+
+def test_a_table_at_the_top_without_labels_is_told_and_not_read(tmp_path: Path) -> None:
+    files = {"images/a.png": None, "images/b.png": None, "images/c.png": None, **TOP, "test.csv": "image\nc.png\n"}
+    root = write(tmp_path / "in", files)
+    with pytest.warns(UserWarning, match=r"test\.csv lacks the columns label"):
+        assert kseq.pack(root, tmp_path / "out", workers=0).splits == {"train": 2, "val": 1}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"val.csv": f"{LABELS}a.png,cat\n", "test.csv": f"{LABELS}b.png,dog\n"},
+        {"train.csv": f"{LABELS}a.png,cat\n", "training.csv": f"{LABELS}b.png,dog\n"},
+        {"train.csv": "epoch,loss\n1,0.5\n", "val.csv": "epoch,loss\n1,0.5\n"},
+    ],
+)
+def test_tables_at_the_top_that_say_no_splits_are_not_taken_for_them(tmp_path: Path, files: dict[str, str]) -> None:
+    root = write(tmp_path / "in", {"images/a.png": None, "images/b.png": None, **files})
+    assert choose_format(str(root), None).name != "csv"
+    root = write(tmp_path / "classes", {"cat/a.png": None, "dog/b.png": None, **TOP})
+    assert choose_format(str(root), None).name == "folder"
