@@ -237,6 +237,12 @@ def _encode_mask(
         values = decode_mask(data, header.orientation, size=(header.height, header.width), strict=True, dtype=dtype)
         if header.format is JPEG:
             note("has a mask that is a JPEG, whose values are not quite those that were drawn: save masks as PNG")
+        if _is_black_and_white(values):
+            # A loss takes them for the classes 0 and 255.
+            note(
+                "has a mask of 0 and 255 alone, and keeps them: 0 and 1 in batches are "
+                "kseq.BatchFunction(lambda batch: {'mask': batch['mask'] // 255}) in augment"
+            )
         png_orientation = header.orientation if header.format is PNG else None
         if header.orientation == 1 and fit.orientation != 1:
             values, is_turned = _turn_along(values, fit, note)
@@ -246,6 +252,12 @@ def _encode_mask(
         return EncodedImage(bytes(data), fit.height, fit.width, png_orientation)
     resized = fit.fill(values, "nearest")
     return resized if settings.encoding == "raw" else EncodedImage(encode_pixels(resized), *resized.shape[:2])
+
+
+def _is_black_and_white(mask: np.ndarray) -> bool:
+    """Whether a mask has the values 0 and 255 and no other: most masks have none of 255, which is seen at once."""
+    is_white = mask == 255
+    return bool(is_white.any()) and bool((is_white | (mask == 0)).all()) and not is_white.all()
 
 
 def _encode_map(

@@ -16,7 +16,7 @@ def write_example_data(folder: Path) -> None:
     write_cats_and_dogs(folder / "PetImages")
     write_learnable(folder / "flower_photos", dict.fromkeys(("daisy", "rose", "tulip"), 40))
     write_learnable(folder / "chest_xray", {"NORMAL": 24, "PNEUMONIA": 120})
-    write_trimaps(folder / "pets")
+    write_trimaps(folder / "oxford_pets")
     write_joints(folder / "dogs")
     write_depth(folder / "diode" / "indoors" / "scene_0")
     write_captchas(folder / "captcha_images_v2")

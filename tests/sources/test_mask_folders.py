@@ -376,3 +376,23 @@ def test_the_command_says_what_it_took_and_adds_more(
     monkeypatch.chdir(tmp_path / "a")
     assert main(["pack"]) == 0
     assert_says(" ".join(capsys.readouterr().out.split()), "kseq pack . ../a-packed --val 0.2")
+
+
+@pytest.mark.parametrize(("values", "is_told"), [((0, 255), True), ((0, 1), False), ((0, 1, 255), False), ((255,), False)])
+def test_masks_of_black_and_white_are_kept_and_told_with_what_makes_classes_of_them(
+    tmp_path: Path, values: tuple[int, ...], is_told: bool
+) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(np.array(values, np.uint8), (20, 30))
+    Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / "in/images/a.png")
+    Image.fromarray(drawn).save(tmp_path / "in/masks/a.png")
+    report = kseq.pack(tmp_path / "in", tmp_path / "out", workers=0)
+    assert any("BatchFunction" in note for note in report.image_notes) is is_told
+    with kseq.ShardDataset(tmp_path / "out") as dataset:
+        assert np.array_equal(dataset[0]["mask"][..., 0], drawn)
+    if is_told:
+        halved = kseq.BatchFunction(lambda batch: {"mask": batch["mask"] // 255})
+        masks = kseq.ShardSequence(tmp_path / "out", batch_size=1, augment=halved)[0][1]
+        assert np.array_equal(masks[0, ..., 0], drawn // 255)

@@ -32,7 +32,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         dest="source_format",
         choices=kseq.SOURCE_FORMATS,
         metavar="FORMAT",
-        help=f"what SOURCE is: {', '.join(kseq.SOURCE_FORMATS)} (default: recognised)",
+        help=f"what SOURCE is, else recognised: {', '.join(kseq.SOURCE_FORMATS)}",
     )
     group.add_argument(
         "--image",
