@@ -38,7 +38,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "--image",
         metavar="[NAME=]COLUMN",
         action="append",
-        help="column, feature or array of the images (default: the usual names); repeat for several",
+        help="column, feature or array of images (default: the usual names), repeatable",
     )
     group.add_argument("--label", metavar="COLUMN", help="column of the classes (default: the usual names); '' for no label")
     group.add_argument(
