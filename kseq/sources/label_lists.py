@@ -182,6 +182,8 @@ def _is_folder(listing: Listing) -> bool:
 def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
     """The folder that the paths of a list are relative to; None if its first images lie in none."""
     split = loose_folder_split(stem_of(name))
+    if any(line.path.startswith(os.path.join(os.path.abspath(listing.path), "")) for line in lines[:_LOOKED_FOR]):
+        return ""
     tops = sorted((folder for folder in listing.folders if "/" not in folder), key=lambda top: loose_folder_split(top) != split)
     for place in dict.fromkeys([folder_of(name), "", *tops]):
         if any(listing.holds(place, _slashed(line.path).lstrip("/")) for line in lines[:_LOOKED_FOR]):

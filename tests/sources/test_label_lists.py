@@ -265,6 +265,15 @@ def test_lists_of_which_two_may_be_meant_are_not_taken_for_either(tmp_path: Path
         kseq.pack(tmp_path / "in", tmp_path / "out", source_format="lists", workers=0)
 
 
+@pytest.mark.parametrize("before", ["", "top", "x\\", "./x/"])
+def test_an_image_is_named_in_whatever_way_its_path_is_written(tmp_path: Path, before: str) -> None:
+    root = write(tmp_path / "in", numbers("x/a b.png", "x/c.png"))
+    before = f"{root}/x/" if before == "top" else before
+    (root / "train.txt").write_text(f"{before}a b.png 0\n{before}c.png 1\n")
+    report = kseq.pack(root, tmp_path / "out", workers=0)
+    assert (report.num_samples, report.class_names, len(report.notes)) == (2, ("0", "1"), 1)
+
+
 def test_a_text_file_that_is_no_list_is_no_source(tmp_path: Path) -> None:
     for text in ("", "a.png\n", "a.png 1 2 3 4 0\n", 'a.png\t[{"points": []}]\n', "\x00\x00"):
         (tmp_path / "list.txt").write_text(text)
