@@ -173,22 +173,26 @@ def _is_folder(listing: Listing) -> bool:
     if lists is None or listing.has_no_class:
         return lists is not None
     rows = _Rows(listing.path, lists, is_below=True)
-    named = {
-        os.path.normpath(path.replace("\\", "/")) for block in rows.read_blocks([_IMAGE]) for path in block.columns[0] if path
-    }
+    paths = (path for block in rows.read_blocks([_IMAGE]) for path in block.columns[0] if path)
+    named = {os.path.normpath(path.removeprefix(_top(listing.path)).replace("\\", "/")) for path in paths}
     return 2 * sum(image in named for image in listing.images) >= len(listing.images)
 
 
 def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
     """The folder that the paths of a list are relative to; None if its first images lie in none."""
     split = loose_folder_split(stem_of(name))
-    if any(line.path.startswith(os.path.join(os.path.abspath(listing.path), "")) for line in lines[:_LOOKED_FOR]):
+    if any(line.path.startswith(_top(listing.path)) for line in lines[:_LOOKED_FOR]):
         return ""
     tops = sorted((folder for folder in listing.folders if "/" not in folder), key=lambda top: loose_folder_split(top) != split)
     for place in dict.fromkeys([folder_of(name), "", *tops]):
         if any(listing.holds(place, _slashed(line.path).lstrip("/")) for line in lines[:_LOOKED_FOR]):
             return place
     return None
+
+
+def _top(folder: str) -> str:
+    """What paths in a folder begin with that are written from the top of the system on."""
+    return os.path.join(os.path.abspath(folder), "")
 
 
 def _slashed(path: str) -> str:
