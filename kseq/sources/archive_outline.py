@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from kseq.arguments import counted
 from kseq.errors import KseqError, SourceError, WriteError, one_line, renaming
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.archive_members import is_tar, read_member
@@ -76,9 +77,8 @@ class ArchiveOutline:
         self.notes: list[str] = []
         if misplaced:
             first = misplaced[0]
-            self.notes.append(
-                f"{path}: {len(misplaced):,} members are left out (first: {os.fsdecode(first.path)}: {first.rejection})"
-            )
+            are_left = f"{counted(len(misplaced), 'member is', 'members are')} left out"
+            self.notes.append(f"{path}: {are_left} (first: {os.fsdecode(first.path)}: {first.rejection})")
         others = [entry for entry in entries if not entry.name.lower().endswith(IMAGE_SUFFIXES)]
         num_bytes, free = sum(entry.num_bytes for entry in others), shutil.disk_usage(folder).free
         if num_bytes > free:

@@ -3,15 +3,17 @@
 The rules:
 
 - A line is a path that ends as an image, and what follows: a mask, if it is such a path too; a label, if all are numbers, or
-  words of which each is used twice on average; else a text. Between them are spaces, a tab or a comma; quotes around a text
-  are none of it. In a `.lst` it may be a number, the label and the path. Blank lines, and those that begin with `#`, are none.
+  words of which each is used twice on average; a target, if all are numbers with decimals; else a text. Between them are
+  spaces, a tab or a comma; quotes around a path or a text are none of it. In a `.lst` it may be a number, the label and the
+  path. Blank lines, those that begin with `#`, and a first one with names of columns (`image label`) are none.
 - In a folder, lists are told by their lines, and by an image that lies where a line says. Of several, each is called like
   another split (`train.txt`, `val_list.txt`), which is that of its images; other files are no lists. Beside folders that are
   called like classes, lists that name less than half of the images are none.
-- Paths are relative to the folder of the list, the collection, or another folder in it where the images lie. A path that two
-  lists name is in the first; what no list names is counted.
+- Paths are relative to the folder of the list, the collection, or another folder in it where the images lie; they may have
+  backslashes. A path that two lists name is in the first; what no list names is counted.
 - Numbers are the names of classes, unless a file beside them has the names (`classes.txt`, `label_list.txt`; by its numbers, or
-  in its order), or each number goes with one folder of images, and each folder with one number.
+  in its order), or each number goes with one folder of images, and each folder with one number. They are from 0 on; from 1 on
+  where none is 0 and the highest is the number of names. A file that has no name for one of them names none.
 
 Source: the lists of Caffe, of PaddleClas, PaddleSeg, PaddleOCR and MMPretrain, and of ICDAR's task of words; `im2rec` of MXNet.
 """
@@ -25,6 +27,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_END
 from kseq.sources.base import Source
@@ -47,15 +50,20 @@ _PATH = re.compile(rf".+?{IMAGE_END}(?=[ \t,;])")
 # Seen in a list at once, whatever lines it has.
 _MARK = re.compile(rf"{IMAGE_END}[\s,;]")
 _NUMBERED_LINE = re.compile(rf"\d+\t(-?\d+(?:\.0*)?)\t(.+{IMAGE_END})")
-_NUMBER = re.compile(r"-?\d+(?:\.0*)?")
+# Python makes no number of thousands of digits.
+_NUMBER = re.compile(r"-?\d{1,18}(?:\.0*)?", re.ASCII)
+_DECIMAL = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_QUOTED_PATH = re.compile(rf'"([^"]+{IMAGE_END})"')
+_COLUMN_NAMES = re.compile(r"(image|img|file|path)\w* +[a-z]\w*", re.IGNORECASE)
 # Boxes, several labels, shapes as JSON, several images: none of what a list has.
 _NO_VALUE = re.compile(rf"-?[\d.]+(?:[\s,]+-?[\d.]+)+|[\[{{].*|.*{IMAGE_END}[\s,;].*")
 _MASK = re.compile(rf".*{IMAGE_END}")
 # A list is told by so many lines, the first of which have no fault; of files called so by no more than some.
 _HEAD_LINES, _LOOKED_FOR, _MOST_LISTS = 200, 5, 20
-# How often a word is used, on average, that is a label.
-_LEAST_USES = 2
+# How often a word is used, on average, that is a label; of so many lines in which each word may be another class.
+_LEAST_USES, _LEAST_USES_OF_MANY, _MANY_LINES = 2, 5, 20_000
 _SHOWN = 40
+_FROM_ONE = "the numbers of its lists are from 1 on"
 
 _CLASS_FILE = re.compile(
     r"((class|label|category)_?)?(class(es)?|labels?|names?|categories|list|map|synsets?)\.txt", re.IGNORECASE
@@ -69,7 +77,7 @@ class _Lists(NamedTuple):
     Attributes:
         folders: Each list, and the folder in the collection that its paths are relative to.
         splits: The split of each; empty for a single list that is called like none.
-        kind: What follows a path: `"label"`, `"text"` or `"mask"`.
+        kind: What follows a path: `"label"`, `"number"`, `"text"` or `"mask"`.
     """
 
     folders: dict[str, str]
@@ -85,6 +93,7 @@ class _Line(NamedTuple):
 
 def _parse(line: str, *, may_be_numbered: bool) -> _Line | None:
     """A line of a list; None if it is none."""
+    line = _QUOTED_PATH.sub(r"\1", line, count=1) if line[0] == '"' else line
     numbered = _NUMBERED_LINE.fullmatch(line) if may_be_numbered else None
     if numbered is not None:
         value, path = numbered.groups()
@@ -107,7 +116,7 @@ def _lines(path: str) -> Iterator[_Line]:
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             text = line.strip()
-            if text and text[0] != "#":
+            if text and text[0] != "#" and not (number == 1 and _COLUMN_NAMES.fullmatch(text)):
                 fault = f"is line {number} of {name}, {describe_text(text[:_SHOWN])}, expected are a path and a label"
                 yield _parse(text, may_be_numbered=name.lower().endswith(".lst")) or _Line("", "", fault)
 
@@ -123,12 +132,23 @@ def _head(path: str) -> list[_Line]:
     return lines if all(line.fault is None for line in lines[:_LOOKED_FOR]) else []
 
 
-def _kind(lines: Sequence[_Line]) -> str:
-    """What follows the paths of a list: a label, a text, or the path of a mask."""
+def _kind(path: str, lines: Sequence[_Line]) -> str:
+    """What follows the paths of a list: a label, a number with decimals, a text, or the path of a mask.
+
+    Args:
+        path: The list.
+        lines: Its first lines.
+    """
     values = {line.value for line in lines if line.fault is None}
     if all(map(_MASK.fullmatch, values)):
         return "mask"
-    return "label" if all(map(_NUMBER.fullmatch, values)) or _LEAST_USES * len(values) <= len(lines) else "text"
+    if all(map(_DECIMAL.fullmatch, values)):
+        return "label" if all(map(_NUMBER.fullmatch, values)) else "number"
+    if _LEAST_USES * len(values) <= len(lines):
+        return "label"
+    # Of two hundred classes, the first lines have but one image each.
+    many = [line.value for line in islice(_lines(path), _MANY_LINES) if line.fault is None]
+    return "label" if _LEAST_USES_OF_MANY * len(set(many)) <= len(many) else "text"
 
 
 def _find_lists(listing: Listing) -> _Lists | None:
@@ -139,7 +159,7 @@ def _find_lists(listing: Listing) -> _Lists | None:
         lines = _head(listing.full_path(name)) if name.count("/") <= 1 else []
         place = _place(listing, name, lines)
         if place is not None:
-            folders[name], kinds[name] = place, _kind(lines)
+            folders[name], kinds[name] = place, _kind(listing.full_path(name), lines)
     splits = {name: split for name in folders if (split := loose_folder_split(stem_of(name))) is not None}
     if len(folders) > 1 or splits:
         # Of a list of all images and those of its parts, the parts say more.
@@ -154,14 +174,27 @@ def _is_folder(listing: Listing) -> bool:
     if lists is None or listing.has_no_class:
         return lists is not None
     rows = _Rows(listing.path, lists, is_below=True)
-    named = {os.path.normpath(path) for block in rows.read_blocks([_IMAGE]) for path in block.columns[0] if path}
+    paths = (path for block in rows.read_blocks([_IMAGE]) for path in block.columns[0] if path)
+    named = {os.path.normpath(path.removeprefix(_top(listing.path)).replace("\\", "/")) for path in paths}
     return 2 * sum(image in named for image in listing.images) >= len(listing.images)
 
 
 def _place(listing: Listing, name: str, lines: Sequence[_Line]) -> str | None:
     """The folder that the paths of a list are relative to; None if its first images lie in none."""
-    first = (line.path for line in lines[:_LOOKED_FOR])
+    if any(line.path.startswith(_top(listing.path)) for line in lines[:_LOOKED_FOR]):
+        return ""
+    first = (_slashed(line.path) for line in lines[:_LOOKED_FOR])
     return find_place(listing, folder_of(name), loose_folder_split(stem_of(name)), first)
+
+
+def _top(folder: str) -> str:
+    """What paths in a folder begin with that are written from the top of the system on."""
+    return os.path.join(os.path.abspath(folder), "")
+
+
+def _slashed(path: str) -> str:
+    """A path that may have been written on Windows."""
+    return path if "/" in path else path.replace("\\", "/")
 
 
 def _open(request: SourceRequest) -> Source:
@@ -180,12 +213,15 @@ def _open(request: SourceRequest) -> Source:
     notes = [note] if note else []
     if is_folder:
         told = f"{lists.kind}s{' and splits' if lists.splits else ''}"
-        notes.append(f"{path}: the {told} of its images are those of {', '.join(lists.folders)}")
+        as_classes = f" ({spelled('source_format', 'folder')} packs its folders as classes)"
+        of_lists = f"{path}: the {told} of its images are those of {', '.join(lists.folders)}"
+        notes.append(of_lists if list_folder(path).has_no_class else of_lists + as_classes)
     source = TableSource.of_table(
         Table(path, list(_COLUMNS), rows.read_blocks),
         Columns(
             image=_IMAGE,
             label=_VALUE if lists.kind == "label" else "",
+            targets={_VALUE: _VALUE} if lists.kind == "number" else None,
             text=_VALUE if lists.kind == "text" else None,
             mask=("mask", _VALUE) if lists.kind == "mask" else None,
             split=_SPLIT if lists.splits else None,
@@ -213,7 +249,7 @@ def _open_file(path: str) -> _Lists:
     lines = _head(path) if os.path.isfile(path) else []
     if os.path.isfile(path) and not lines:
         raise SourceError(f"{path}: is no list of paths and labels, expected are lines such as 'images/1.jpg 3'")
-    return _Lists({os.path.basename(path): ""}, {}, _kind(lines))
+    return _Lists({os.path.basename(path): ""}, {}, _kind(path, lines) if lines else "label")
 
 
 class _Rows:
@@ -245,8 +281,12 @@ class _Rows:
         for name, place in self._lists.folders.items():
             split = self._lists.splits.get(name)
             for path, value, fault in _lines(os.path.join(self._folder, name)):
-                value = self._placed(value, place) if self._lists.kind == "mask" and not fault else self.names.get(value, value)
+                value = self._placed(value, place) if self._lists.kind == "mask" and not fault else self._named(value)
                 yield (None, None, None) if fault else (self._placed(path, place), value, split), fault
+
+    def _named(self, value: str) -> str:
+        """The name of the class of a number, which may have zeros before it."""
+        return self.names.get(value) or self.names.get(value.lstrip("0") or "0", value)
 
     def _placed(self, path: str, place: str) -> str:
         if path[0] == "/" and not os.path.lexists(path):
@@ -254,16 +294,23 @@ class _Rows:
             path = path.lstrip("/")
         return f"{place}/{path}" if self._is_below and place and path[0] != "/" else path
 
+    def _lines(self) -> Iterator[_Line]:
+        """The lines of all lists without a fault."""
+        for name in self._lists.folders:
+            yield from (line for line in _lines(os.path.join(self._folder, name)) if line.fault is None)
+
+    def values(self) -> set[str]:
+        """What follows the paths."""
+        return {line.value for line in self._lines()}
+
     def folder_names(self) -> dict[str, str]:
         """The name of the folder of the images of each number, in the order of the numbers; nothing if images of one number
         lie in several, or those of several in one."""
         folders: dict[str, str] = {}
-        for name in self._lists.folders:
-            for path, value, fault in _lines(os.path.join(self._folder, name)):
-                folder = path.rpartition("/")[0].rpartition("/")[2]
-                is_named = bool(folder and _NUMBER.fullmatch(value))
-                if fault is None and not (is_named and folders.setdefault(value, folder) == folder):
-                    return {}
+        for path, value, _ in self._lines():
+            folder = _slashed(path).rpartition("/")[0].rpartition("/")[2]
+            if not (folder and _NUMBER.fullmatch(value) and folders.setdefault(value, folder) == folder):
+                return {}
         differ = len(folders) > 1 and len(set(folders.values())) == len(folders)
         return {value: folders[value] for value in sorted(folders, key=int)} if differ else {}
 
@@ -271,16 +318,42 @@ class _Rows:
 def _name_classes(folder: str, lists: _Lists, rows: _Rows, given: Sequence[str] | None) -> tuple[dict[str, str], str | None]:
     """The name of the class of each number, and what to say of that; no names where labels are names themselves."""
     if given is not None:
-        first = next((line.value for name in lists.folders for line in _lines(os.path.join(folder, name))), "")
-        return ({} if first in given else {str(number): name for number, name in enumerate(given)}), None
+        values = rows.values()
+        if not values.isdisjoint(given):
+            return {}, None
+        names, is_from_one = _by_number(values, dict(enumerate(given)))
+        # A number without a name rejects its images.
+        return names or {str(number): name for number, name in enumerate(given)}, _FROM_ONE if is_from_one else None
     file = next(_class_files(folder, lists), None)
     if file is None:
         return rows.folder_names(), None
     with open_text(file) as opened:
-        names = _numbered([line.strip() for line in opened if line.strip()])
-    if len(set(names)) < len(names):
+        in_file = _numbered([line.strip() for line in opened if line.strip()])
+    if len(set(in_file.values())) < len(in_file):
         return {}, f"{file}: names a class twice: classes are called by their numbers"
-    return {str(number): name for number, name in enumerate(names)}, f"{file}: has the names of the classes"
+    names, is_from_one = _by_number(rows.values(), in_file)
+    if not names:
+        return (
+            {},
+            f"{file}: has not the names of all {len(rows.values()):,} classes of its lists, which are called as these say",
+        )
+    return names, f"{file}: has the names of the classes{f'; {_FROM_ONE}' if is_from_one else ''}"
+
+
+def _by_number(values: set[str], names: Mapping[int, str]) -> tuple[dict[str, str], bool]:
+    """The names of classes by their numbers in lists, and whether these are one higher; no names if they do not fit.
+
+    Args:
+        values: What the lists have: numbers, of which negative ones mean no class, or names.
+        names: The names, by their numbers.
+    """
+    numbers = {int(value) for value in values if _NUMBER.fullmatch(value)}
+    numbers = {number for number in numbers if number >= 0}
+    words = {value for value in values if not _NUMBER.fullmatch(value)}
+    is_from_one = bool(numbers) and 0 in names and min(numbers) > 0 and max(numbers) == len(names)
+    placed = {number + is_from_one: name for number, name in names.items()}
+    fits = numbers <= placed.keys() and words <= set(names.values())
+    return {str(number): name for number, name in placed.items()} if fits else {}, is_from_one and fits
 
 
 def _class_files(folder: str, lists: _Lists) -> Iterator[str]:
@@ -292,14 +365,19 @@ def _class_files(folder: str, lists: _Lists) -> Iterator[str]:
                 yield file
 
 
-def _numbered(lines: list[str]) -> list[str]:
-    """Names in the order of their numbers, where each line has one, before or behind its name; else in their order."""
+def _numbered(lines: list[str]) -> dict[int, str]:
+    """Names by their numbers, from 0 or 1 on, where each line has one, before or behind its name; else by their order."""
     for form, number, name in ((_NUMBER_FIRST, 1, 2), (_NUMBER_LAST, 2, 1)):
         found = [match for line in lines if (match := form.fullmatch(line)) is not None]
         names = {int(match[number]): match[name] for match in found}
-        if len(found) == len(lines) and sorted(names) == list(range(len(lines))):
-            return [names[place] for place in range(len(lines))]
-    return lines
+        if (
+            len(found) == len(lines)
+            and names
+            and sorted(names) == list(range(min(names), min(names) + len(lines)))
+            and min(names) < 2
+        ):
+            return dict(sorted(names.items()))
+    return dict(enumerate(lines))
 
 
 LISTS = SourceFormat(

@@ -133,6 +133,10 @@ def _check_arguments(
     has_mask = chosen.has_outlines and mask_of_objects(columns) is not None and columns == Columns(mask=columns.mask)
     if not (chosen.has_columns or is_unlabelled or has_mask or columns == Columns()):
         allowed = _names_of("has_columns")
+        if columns == Columns(label=""):
+            asked = f"{spelled('columns.label', '')} and {spelled('label_pattern')}"
+            alone = f": {spelled('source_format', FOLDER.name)} packs its images alone" if os.path.isdir(path) else ""
+            raise ArgumentError(f"{path}: {asked} go with {allowed}, {_names_of('may_lack_label')}, found {chosen.name}{alone}")
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
         given = ", ".join(spelled(f"columns.{role}") for role in roles)
         outlined = _names_of("has_outlines")

@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 from kseq.arguments import counted
 from kseq.errors import SourceError, tell
@@ -227,14 +228,21 @@ def _below(folder: str, cell: Any) -> Any:
     return f"{folder}/{cell}" if is_relative else cell
 
 
+def _spellings(path: str) -> set[str]:
+    """A path, and what else it may mean."""
+    plain = path.strip().replace("\\", "/")
+    return {path, plain, unquote(plain)}
+
+
 def describe_unnamed(root: str, named: Iterable[Any]) -> Iterator[str]:
     """How many images of a folder no table names.
 
     Args:
         root: The folder.
-        named: The paths that tables name, relative to it.
+        named: The paths that tables name, relative to it or from the top of the system on, as somebody has written them.
     """
-    known = {os.path.normpath(name) for name in named if isinstance(name, str)}
+    top = os.path.join(os.path.abspath(root), "")
+    known = {os.path.normpath(path.removeprefix(top)) for name in named if isinstance(name, str) for path in _spellings(name)}
     tree = FolderTree(root, follow_links=False)
     images = (entry.path for entry in tree.files(tree.top) if entry.name.lower().endswith(IMAGE_SUFFIXES))
     count = sum(os.path.normpath(image) not in known for image in images)

@@ -3,7 +3,7 @@
 The rules, for a column of targets:
 
 - `1,5` and `1.234,56` are read as 1.5 and 1234.56, `1,234.56` as 1234.56, where all numbers of the column may be written so; a
-  line tells of it. `1,500` alone may be either, and is refused; so is `1 500` beside single numbers, which may be two.
+  line tells of it. `1,500` alone may be either, and is refused; so is `1 500`, which may be two, beside single ones or `1 050`.
 - Other cells stay as they are: words beside numbers are listed.
 - Where most cells have a unit or a sign beside a number (`12%`, `3 kg`, `$5`), a line says that they are no numbers.
 """
@@ -28,6 +28,8 @@ _EITHER = re.compile(r"[-+]?\d{1,3},\d{3}")
 _POINTS_BETWEEN = re.compile(r"[-+]?\d{1,3}((\.\d{3})+,\d+|(\.\d{3}){2,})")
 _COMMAS_BETWEEN = re.compile(r"[-+]?\d{1,3}((,\d{3})+\.\d+|(,\d{3}){2,})")
 _SPACES_BETWEEN = re.compile(r"[-+]?\d{1,3}(\s\d{3})+([.,]\d+)?")
+# No number of several is written with zeros before it.
+_PADDED = re.compile(r"\s0\d\d")
 # After so many words, a column that is mostly words is not read on.
 _MOST_WORDS = 1000
 _FORMS = {
@@ -53,6 +55,7 @@ def plain_numbers(name: str, cells: Sequence[Any]) -> Sequence[Any]:
     """
     counts: Counter[str | None] = Counter()
     examples: dict[str | None, str] = {}
+    padded: str | None = None
     for cell in cells:
         if not isinstance(cell, str):
             if is_missing(cell):
@@ -63,6 +66,7 @@ def plain_numbers(name: str, cells: Sequence[Any]) -> Sequence[Any]:
             form = next((form for form, pattern in _FORMS.items() if pattern.fullmatch(text)), None)
             counts[form] += 1
             examples.setdefault(form, text)
+            padded = text if padded is None and form == "spaces" and _PADDED.search(text) else padded
             if form is None and counts[None] > _MOST_WORDS and 2 * counts[None] > counts.total():
                 return cells
     marked = [form for form in ("comma", "points", "commas", "spaces", "either") if counts[form]]
@@ -70,9 +74,9 @@ def plain_numbers(name: str, cells: Sequence[Any]) -> Sequence[Any]:
         return cells
     first = examples[marked[0]]
     if counts["spaces"]:
-        if not counts["whole"]:
+        if not counts["whole"] and padded is None:
             return cells
-        spaced = examples["spaces"]
+        spaced = padded or examples["spaces"]
         raise SourceError(
             f"target {name}: has numbers with a space, such as {spaced!r}, between thousands or between several: write "
             f"{''.join(spaced.split())!r}, or lists such as '[1, 500]'"

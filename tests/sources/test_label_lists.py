@@ -96,6 +96,45 @@ def numbers(*names: str) -> dict[str, None]:
             ("dog", "cat"),
             id="a list of all images beside those of the splits",
         ),
+        *(
+            pytest.param(
+                {
+                    **numbers("x/a.png", "x/b.png", "x/c.png"),
+                    "train.txt": "x/a.png 1\nx/b.png 3\n",
+                    "val.txt": "x/c.png 02\n",
+                    "classes.txt": names,
+                },
+                {"train": {"x/a.png": "cat", "x/b.png": "ant"}, "val": {"x/c.png": "dog"}},
+                ("cat", "dog", "ant"),
+                id=f"labels from 1 on, {how}",
+            )
+            for names, how in (("cat\ndog\nant\n", "names in their order"), ("1 cat\n3 ant\n2 dog\n", "and names too"))
+        ),
+        pytest.param(
+            {
+                **numbers("x/a.png", "x/b.png"),
+                "train.txt": "x/a.png 0\nx/b.png 2\n",
+                "classes.txt": "1 cat\n2 dog\n",
+            },
+            {"train": {"x/a.png": "0", "x/b.png": "2"}},
+            ("0", "2"),
+            id="names of other numbers",
+        ),
+        pytest.param(
+            {
+                **numbers("pics/x/a b.png", "pics/x/c.png"),
+                "train.txt": 'image label\r\n"x\\a b.png" 1\r\nx\\c.png 0\r\n',
+            },
+            {"train": {"pics/x/a b.png": "1", "pics/x/c.png": "0"}},
+            ("0", "1"),
+            id="of Windows, with a quoted path, and names of columns",
+        ),
+        pytest.param(
+            {**numbers("x/0.png"), "all.txt": "".join(f"x/{row}.png w{row * 7 % 250}\n" for row in range(1250))},
+            {"train": {"x/0.png": "w0"}},
+            tuple(f"w{word}" for word in sorted(range(250), key=str)),
+            id="more words than first lines, each of them used five times",
+        ),
     ],
 )
 def test_lists_give_the_labels_and_splits(
@@ -130,6 +169,10 @@ def test_the_caller_says_where_the_images_are_and_what_the_numbers_mean(tmp_path
     (root / "train_list.txt").rename(tmp_path / "list.txt")
     report = kseq.pack(tmp_path / "list.txt", tmp_path / "out", root=root, class_names=["rose", "lily", "rest"], workers=0)
     assert (report.class_names, list(report.class_counts["train"])) == (("rose", "lily", "rest"), [2, 1, 0])
+    (tmp_path / "list.txt").write_text("jpg/image_0.png 1\njpg/image_1.png 2\n")
+    report = kseq.pack(tmp_path / "list.txt", tmp_path / "out2", root=root, class_names=["rose", "lily"], workers=0)
+    assert list(report.class_counts["train"]) == [1, 1]
+    assert_says(" ".join(report.notes), "from 1 on")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +189,14 @@ def test_what_is_no_label_is_a_text(tmp_path: Path, text: str) -> None:
     assert_says(" ".join(report.notes), "texts", "gt.txt")
     with kseq.ShardDataset(tmp_path / "out") as dataset:
         assert [dataset[row]["text"] for row in range(3)] == ["Hello, world", "5 o'clock", 'say "no"']
+
+
+def test_numbers_with_decimals_are_a_target(tmp_path: Path) -> None:
+    files = {**numbers("x/a.png", "x/b.png"), "train.txt": "x/a.png 2.75\nx/b.png 3\n"}
+    report = kseq.pack(write(tmp_path / "in", files), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), "numbers", "train.txt")
+    with kseq.ShardDataset(tmp_path / "out") as dataset:
+        assert [float(dataset[row]["value"]) for row in range(2)] == [2.75, 3.0]
 
 
 def test_two_paths_on_a_line_are_an_image_and_its_mask(tmp_path: Path) -> None:
@@ -203,6 +254,7 @@ def test_a_list_of_some_images_of_classes_makes_no_collection_of_them(tmp_path: 
     (root / "hard.txt").write_text("".join(f"{name} 7\n" for name in files if name != "dog/2.png"))
     report = kseq.pack(root, tmp_path / "out", workers=0)
     assert (report.num_samples, report.class_names) == (5, ("7",))
+    assert_says(" ".join(report.notes), "hard.txt", "source_format='folder'")
 
 
 def test_lists_of_which_two_may_be_meant_are_not_taken_for_either(tmp_path: Path) -> None:
@@ -213,8 +265,17 @@ def test_lists_of_which_two_may_be_meant_are_not_taken_for_either(tmp_path: Path
         kseq.pack(tmp_path / "in", tmp_path / "out", source_format="lists", workers=0)
 
 
+@pytest.mark.parametrize("before", ["", "top", "x\\", "./x/"])
+def test_an_image_is_named_in_whatever_way_its_path_is_written(tmp_path: Path, before: str) -> None:
+    root = write(tmp_path / "in", numbers("x/a b.png", "x/c.png"))
+    before = f"{root}/x/" if before == "top" else before
+    (root / "train.txt").write_text(f"{before}a b.png 0\n{before}c.png 1\n")
+    report = kseq.pack(root, tmp_path / "out", workers=0)
+    assert (report.num_samples, report.class_names, len(report.notes)) == (2, ("0", "1"), 1)
+
+
 def test_a_text_file_that_is_no_list_is_no_source(tmp_path: Path) -> None:
-    for text in ("", "a.png\n", "image label\na.png 1\n", "a.png 1 2 3 4 0\n", 'a.png\t[{"points": []}]\n', "\x00\x00"):
+    for text in ("", "a.png\n", "a.png 1 2 3 4 0\n", 'a.png\t[{"points": []}]\n', "\x00\x00"):
         (tmp_path / "list.txt").write_text(text)
         with raises(SourceError, tmp_path / "list.txt"):
             kseq.pack(tmp_path / "list.txt", tmp_path / "out", workers=0)

@@ -74,6 +74,14 @@ def test_appended_images_are_labelled_by_their_paths(tmp_path: Path) -> None:
         assert [int(dataset[row]["label"]) for row in range(6, 8)] == [1, 0]
 
 
+def test_an_expression_beside_annotations_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {**CATS_AND_DOGS, "train.txt": "".join(f"{name} 3\n" for name in CATS_AND_DOGS)})
+    with raises(ArgumentError, root, "label_pattern", "found lists", "source_format='folder'"):
+        kseq.pack(root, tmp_path / "out", label_pattern=r"(cat|dog)\.", workers=0)
+    report = kseq.pack(root, tmp_path / "out", label_pattern=r"(cat|dog)\.", source_format="folder", workers=0)
+    assert report.class_names == ("cat", "dog")
+
+
 @pytest.mark.parametrize("pattern", ["no group", "(", 3, b"(a)"])
 def test_what_is_no_expression_with_a_group_is_refused(tmp_path: Path, pattern: Any) -> None:
     with raises(ArgumentError, "label_pattern"):
