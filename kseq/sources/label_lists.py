@@ -44,20 +44,22 @@ from kseq.sources.text import describe_text, open_text
 __all__ = ["LISTS"]
 
 _FILE_NAMES = r"\.(txt|lst)"
+# The first letter is looked for before all that may follow it: lists have millions of lines.
+_END = rf"(?=\.){IMAGE_END}"
 _IMAGE, _VALUE, _SPLIT = _COLUMNS = ("image", "value", "split")
-_LINE = re.compile(rf'(.+?{IMAGE_END})(?: *\t *(?:[^\t]+)| *[,;] *(?:".*"|[^\t,;]+)| +(?:[^\t]+))')
-_PATH = re.compile(rf".+?{IMAGE_END}(?=[ \t,;])")
+_LINE = re.compile(rf'(.+?{_END})(?: *\t *(?:[^\t]+)| *[,;] *(?:".*"|[^\t,;]+)| +(?:[^\t]+))')
+_PATH = re.compile(rf".+?{_END}(?=[ \t,;])")
 # Seen in a list at once, whatever lines it has.
-_MARK = re.compile(rf"{IMAGE_END}[\s,;]")
-_NUMBERED_LINE = re.compile(rf"\d+\t(-?\d+(?:\.0*)?)\t(.+{IMAGE_END})")
+_MARK = re.compile(rf"{_END}[\s,;]")
+_NUMBERED_LINE = re.compile(rf"\d+\t(-?\d+(?:\.0*)?)\t(.+{_END})")
 # Python makes no number of thousands of digits.
 _NUMBER = re.compile(r"-?\d{1,18}(?:\.0*)?", re.ASCII)
 _DECIMAL = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_QUOTED_PATH = re.compile(rf'"([^"]+{IMAGE_END})"')
+_QUOTED_PATH = re.compile(rf'"([^"]+{_END})"')
 _COLUMN_NAMES = re.compile(r"(image|img|file|path)\w* +[a-z]\w*", re.IGNORECASE)
 # Boxes, several labels, shapes as JSON, several images: none of what a list has.
-_NO_VALUE = re.compile(rf"-?[\d.]+(?:[\s,]+-?[\d.]+)+|[\[{{].*|.*{IMAGE_END}[\s,;].*")
-_MASK = re.compile(rf".*{IMAGE_END}")
+_NO_VALUE = re.compile(rf"-?[\d.]+(?:[\s,]+-?[\d.]+)+|[\[{{].*|.*{_END}[\s,;].*")
+_MASK = re.compile(rf".*{_END}")
 # A list is told by so many lines, the first of which have no fault; of files called so by no more than some.
 _HEAD_LINES, _LOOKED_FOR, _MOST_LISTS = 200, 5, 20
 # How often a word is used, on average, that is a label; of so many lines in which each word may be another class.
@@ -113,12 +115,14 @@ def _parse(line: str, *, may_be_numbered: bool) -> _Line | None:
 def _lines(path: str) -> Iterator[_Line]:
     """All lines of a list; one that is none has a fault."""
     name = os.path.basename(path)
+    may_be_numbered = name.lower().endswith(".lst")
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             text = line.strip()
             if text and text[0] != "#" and not (number == 1 and _COLUMN_NAMES.fullmatch(text)):
-                fault = f"is line {number} of {name}, {describe_text(text[:_SHOWN])}, expected are a path and a label"
-                yield _parse(text, may_be_numbered=name.lower().endswith(".lst")) or _Line("", "", fault)
+                yield _parse(text, may_be_numbered=may_be_numbered) or _Line(
+                    "", "", f"is line {number} of {name}, {describe_text(text[:_SHOWN])}, expected are a path and a label"
+                )
 
 
 def _head(path: str) -> list[_Line]:
