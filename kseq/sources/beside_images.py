@@ -130,6 +130,8 @@ def _find_named_masks(listing: Listing) -> Beside | None:
     """Images that are called as others in their folder, with `_mask` behind, perhaps in place of another word."""
     by_name = {name.rpartition(".")[0]: name for name in listing.images}
     found = {name: match["image"] for name in by_name if (match := MASK_NAME.fullmatch(name)) is not None}
+    if not found:
+        return None
     folders = {folder_of(name) for name in found}
     # Masks of other splits are often kept back.
     others = [name for name in by_name if name not in found and (folder_of(name) in folders or not _is_kept_back(name))]

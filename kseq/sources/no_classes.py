@@ -32,6 +32,8 @@ __all__ = ["describe_around", "refuse_no_classes"]
 # Among more files, none is looked for that is called like another.
 _MOST_COMPARED = 200_000
 
+_SUFFIXES = tuple(suffix.encode() for suffix in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
+
 
 def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here: bool) -> None:
     """Raise SourceError if the folders that were taken for classes are called like no class, and there is but one, or one has
@@ -89,6 +91,8 @@ def refuse_no_classes(path: str, source: Source, source_format: str, *, is_here:
 
 def _find_twin(source: Source) -> str | None:
     """A class whose folder has no image, and most files of which are called like images of others; None if there is none."""
+    if not _lacks_images(source):
+        return None
     named: dict[int, set[str]] = {number: set() for number in range(len(source.class_names))}
     others: dict[int, set[str]] = {number: set() for number in range(len(source.class_names))}
     for image in source.images:
@@ -99,6 +103,19 @@ def _find_twin(source: Source) -> str | None:
     known = set().union(*named.values())
     twins = (number for number, stems in others.items() if stems and not named[number] and 2 * len(stems & known) > len(stems))
     return next((source.class_names[number] for number in twins), None)
+
+
+def _lacks_images(source: Source) -> bool:
+    """Whether a class has files and no image among them, which most collections are told by at once not to have."""
+    images = source.images
+    without: set[int] = set()
+    known = {-1}
+    for label, is_rejected, path in zip(images.labels.tolist(), images.is_rejected.tolist(), images.paths, strict=True):
+        if label not in known:
+            name = path.rpartition(b"/")[2].lower()
+            is_image = not is_rejected and (b"." not in name[1:] or name.endswith(_SUFFIXES))
+            (known if is_image else without).add(label)
+    return bool(without - known)
 
 
 def _is_part(name: str) -> bool:
