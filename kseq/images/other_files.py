@@ -25,6 +25,7 @@ OTHER_SUFFIXES = (
         ".pct",
         ".pict",
     ),
+    *(".eps", ".msp", ".xcf", ".dpx", ".dcx", ".blp", ".emf", ".wmf"),
     *(".cr2", ".cr3", ".crw", ".nef", ".arw", ".sr2", ".dng", ".raf", ".rw2", ".orf", ".pef", ".srw", ".x3f"),
 )
 

@@ -67,9 +67,15 @@ def test_images_beside_the_class_folders_are_found_but_have_no_class(tmp_path: P
 
 
 def test_photos_of_other_kinds_are_left_out_by_name_wherever_they_lie(tmp_path: Path) -> None:
-    touch(tmp_path, "IMG_1.HEIC", "IMG_2.JPG", "IMG_3.CR2", "list.txt", "more/IMG_4.heic")
+    touch(tmp_path, "IMG_1.HEIC", "IMG_2.JPG", "IMG_3.CR2", "a.eps", "list.txt", "more/IMG_4.heic")
     found = FolderSource.scan(str(tmp_path), has_classes=False).images
-    assert sorted(os.fsdecode(image.path) for image in found) == ["IMG_1.HEIC", "IMG_2.JPG", "IMG_3.CR2", "more/IMG_4.heic"]
+    assert sorted(os.fsdecode(image.path) for image in found) == [
+        "IMG_1.HEIC",
+        "IMG_2.JPG",
+        "IMG_3.CR2",
+        "a.eps",
+        "more/IMG_4.heic",
+    ]
 
 
 def test_a_dangling_link_beside_the_class_folders_is_found_as_well(tmp_path: Path) -> None:
