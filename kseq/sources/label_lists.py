@@ -209,17 +209,18 @@ def _open(request: SourceRequest) -> Source:
     """
     path = request.path
     is_folder = os.path.isdir(path)
-    lists = _open_folder(path) if is_folder else _open_file(path)
+    listing = list_folder(path) if is_folder else None
+    lists = _open_file(path) if listing is None else _open_folder(listing)
     folder = path if is_folder else os.path.dirname(path)
     rows = _Rows(folder, lists, is_below=request.image_root is None)
     names, note = ({}, None) if lists.kind != "label" else _name_classes(folder, lists, rows, request.class_names)
     rows.names = names
     notes = [note] if note else []
-    if is_folder:
+    if listing is not None:
         told = f"{lists.kind}s{' and splits' if lists.splits else ''}"
         as_classes = f" ({spelled('source_format', 'folder')} packs its folders as classes)"
         of_lists = f"{path}: the {told} of its images are those of {', '.join(lists.folders)}"
-        notes.append(of_lists if list_folder(path).has_no_class else of_lists + as_classes)
+        notes.append(of_lists if listing.has_no_class else of_lists + as_classes)
     source = TableSource.of_table(
         Table(path, list(_COLUMNS), rows.read_blocks),
         Columns(
@@ -238,12 +239,12 @@ def _open(request: SourceRequest) -> Source:
     return replace(source, notes=(*notes, *source.notes))
 
 
-def _open_folder(path: str) -> _Lists:
-    lists = _find_lists(list_folder(path))
+def _open_folder(listing: Listing) -> _Lists:
+    lists = _find_lists(listing)
     if lists is None:
         raise SourceError(
-            f"{path}: has no lists of paths and labels, texts or masks, expected are files such as train.txt and val.txt with "
-            "lines such as 'images/1.jpg 3', and the images"
+            f"{listing.path}: has no lists of paths and labels, texts or masks, expected are files such as train.txt and "
+            "val.txt with lines such as 'images/1.jpg 3', and the images"
         )
     return lists
 

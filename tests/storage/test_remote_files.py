@@ -358,7 +358,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, mod
 def test_what_a_library_loads_before_its_first_request_is_no_time_of_the_store(
     web: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    http = pytest.importorskip("fsspec.implementations.http")
+    http = pytest.importorskip("fsspec.implementations.http", reason="http:// needs aiohttp")
     begin, begun = http.HTTPFileSystem.set_session, []
 
     async def begin_slowly(system: Any) -> Any:
